@@ -1,0 +1,96 @@
+"""Scale between two depths of the same points: the closed form of the losses, and a robust one for odometry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def lower_median(x: Tensor) -> Tensor:
+    """The lower median over the last dimension: `(..., N)` to `(...,)`."""
+    return x.median(dim=-1).values
+
+
+def closed_form_scale(depth: Tensor, reference: Tensor, weight: Tensor | None = None, eps: float = 1e-12) -> Tensor:
+    """The factor s that minimises sum w ((reference - s depth) / reference)^2.
+
+    Args:
+        depth, reference: `(..., N)` positive.
+        weight: `(..., N)` non-negative; ones by default. An item without weight gives 0, never NaN.
+        eps: added to the denominator.
+
+    Returns:
+        `(...,)`. Callers of the losses detach it: the published gradient stops at the scale.
+
+    Source: TrianFlow, section 3.4.
+    """
+    ratio = depth / reference
+    weight = torch.ones_like(ratio) if weight is None else weight
+    ratio = torch.where(weight > 0, ratio, torch.zeros_like(ratio))
+    return (weight * ratio).sum(-1) / ((weight * ratio.square()).sum(-1) + eps)
+
+
+@dataclass(frozen=True)
+class ScaleEstimate:
+    """A robust scale between two sets of depths.
+
+    Attributes:
+        scale: `(...,)` factor that takes the measured depths to the reference; 1 where `ok` is False.
+        log_sigma: `(...,)` standard deviation of its logarithm.
+        inlier_ratio: `(...,)` share of the weighted points within three sigma, in [0, 1].
+        ok: `(...,)` bool, False with fewer than `min_points` usable points.
+    """
+
+    scale: Tensor
+    log_sigma: Tensor
+    inlier_ratio: Tensor
+    ok: Tensor
+
+
+def robust_scale(
+    depth: Tensor, reference: Tensor, log_variance: Tensor, min_points: int = 12, iterations: int = 10
+) -> ScaleEstimate:
+    """The scale s with reference = s * depth, by inverse-variance weights and a robust loss on log depths.
+
+    A weighted median of the log ratios starts a Cauchy-weighted mean, which ignores the points whose two depths
+    have nothing to do with each other (wrong matches, moving objects).
+
+    Args:
+        depth, reference: `(..., N)`; entries that are not positive and finite are ignored.
+        log_variance: `(..., N)` variance of log(reference / depth), positive; not finite: ignored.
+        min_points: usable points below which there is no answer.
+        iterations: of re-weighting.
+
+    Returns:
+        `ScaleEstimate`.
+    """
+    usable = (depth > 0) & (reference > 0) & depth.isfinite() & reference.isfinite()
+    usable &= log_variance.isfinite() & (log_variance > 0)
+    one = torch.ones_like(depth)
+    log_ratio = torch.where(usable, reference, one).log() - torch.where(usable, depth, one).log()
+    variance = torch.where(usable, log_variance, one)
+    weight = usable.to(depth.dtype) / variance
+    order = log_ratio.masked_fill(~usable, torch.inf).argsort(-1)
+    cumulative = weight.gather(-1, order).cumsum(-1)
+    middle = (cumulative < cumulative[..., -1:] / 2).sum(-1, keepdim=True).clamp_max(depth.shape[-1] - 1)
+    mean = log_ratio.gather(-1, order.gather(-1, middle))[..., 0]
+    # How much larger the scatter is than the stated variances, by the median of the normalised residuals.
+    count = usable.sum(-1)
+    for _ in range(iterations):
+        z = (log_ratio - mean[..., None]).abs() / variance.sqrt()
+        half = (count // 2).clamp_min(1)
+        spread = z.masked_fill(~usable, torch.inf).sort(-1).values.gather(-1, half[..., None] - 1)[..., 0] / 0.6745
+        spread = torch.where(spread.isfinite(), spread, torch.ones_like(spread)).clamp_min(1e-6)
+        robust = weight / (1 + (z / (2.385 * spread[..., None])).square())
+        total = robust.sum(-1).clamp_min(1e-12)
+        mean = (robust * log_ratio).sum(-1) / total
+    ok = count >= min_points
+    inlier = (z < 3 * spread[..., None]) & usable
+    return ScaleEstimate(
+        scale=torch.where(ok, mean, torch.zeros_like(mean)).exp(),
+        log_sigma=spread / total.sqrt(),
+        inlier_ratio=inlier.sum(-1) / count.clamp_min(1),
+        ok=ok,
+    )

@@ -1,0 +1,240 @@
+"""Two views to a relative pose: the core that training and odometry share.
+
+Matches -> eight-point hypotheses in RANSAC -> local optimisation -> refined essential matrix -> pose by cheirality,
+with a rotation, a homography and standstill fitted beside it, so that a degenerate pair is recognised and named.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+from trianflow.geometry.camera import pose_matrix
+from trianflow.geometry.epipolar import fundamental_from_essential, pose_from_essential, skew
+from trianflow.geometry.homography import fit_homography, fit_rotation, homography_squared
+from trianflow.geometry.ransac import draw, is_significant
+from trianflow.geometry.sampson import MatchProducts, refine_pose
+from trianflow.pose.models import PairProblem, epipolar_pose_of, homography_of, rotation_of
+
+
+class TwoViewStatus(IntEnum):
+    """What a pair of views allows."""
+
+    OK = 0
+    STATIC = 1
+    ROTATION_ONLY = 2
+    PLANAR = 3
+    TOO_FEW_MATCHES = 4
+    NO_CONSENSUS = 5
+
+
+@dataclass(frozen=True)
+class TwoViewConfig:
+    """Settings of the two-view solver.
+
+    Attributes:
+        threshold: largest Sampson distance of an inlier, pixels.
+        hypotheses: eight-point samples (an all-inlier one is all but certain at 45 % outliers).
+        subset: matches that judge the hypotheses.
+        candidates: hypotheses that are locally optimised.
+        final_steps: Gauss-Newton steps on all matches, the noise measured anew before each group.
+        noise_floor: smallest noise that model selection believes in, pixels: what a dense flow is wrong by
+            coherently, which a scatter of residuals does not show.
+    """
+
+    threshold: float = 1.5
+    hypotheses: int = 384
+    subset: int = 768
+    candidates: int = 12
+    final_steps: tuple[int, ...] = (4, 4)
+    noise_floor: float = 0.25
+
+
+@dataclass(frozen=True)
+class TwoView:
+    """The relative pose of a batch of pairs; degenerate pairs say so in `status` and hold finite numbers.
+
+    Attributes:
+        T_ba: `(B, 4, 4)`: X_b = T_ba X_a. The translation has unit length, or is zero where status is STATIC,
+            ROTATION_ONLY, TOO_FEW_MATCHES or NO_CONSENSUS (the last two with identity rotation).
+        F_ba: `(B, 3, 3)` of unit norm; zero where the translation is.
+        inlier: `(B, N)` bool, matches that fit the model named by status.
+        status: `(B,)` int64, a `TwoViewStatus`.
+        noise: `(B,)` standard deviation of the inliers' residuals, pixels.
+        parallax: `(B,)` median displacement of the inliers that rotation does not explain, pixels.
+        motion: `(B,)` median displacement of the inliers, pixels.
+        direction_sigma: `(B,)` standard deviation of the translation's direction, radians (pi where unknown).
+    """
+
+    T_ba: Tensor
+    F_ba: Tensor
+    inlier: Tensor
+    status: Tensor
+    noise: Tensor
+    parallax: Tensor
+    motion: Tensor
+    direction_sigma: Tensor
+
+
+def masked_median(x: Tensor, mask: Tensor) -> Tensor:
+    """Lower median over the last dimension of the entries in `mask`: `(..., N)` to `(...,)`; 0 where there are none."""
+    return x.masked_fill(~mask, torch.nan).nanmedian(-1).values.nan_to_num(0.0)
+
+
+def robust_noise(squared: Tensor, valid: Tensor, reach: Tensor, freedom: int, floor: Tensor) -> Tensor:
+    """Noise of every coordinate, from squared distances to a model, by the median of those within reach.
+
+    Args:
+        squared: `(B, N)` squared distances, noise^2 times a chi-square of `freedom` degrees for a good match.
+        valid: `(B, N)` bool.
+        reach: `(B,)` largest distance of an inlier.
+        freedom: 1 for epipolar geometry, 2 for a homography.
+        floor: `(B,)` smallest answer.
+
+    Returns:
+        `(B,)` standard deviation in the units of the distance.
+    """
+    # Cut at `cut` sigma, the median of a chi distribution is `median` sigma.
+    cut, median = {1: (2.5, 0.6645), 2: (3.0, 1.1680)}[freedom]
+    r = squared.sqrt()
+    sigma = reach / cut
+    for _ in range(4):
+        near = valid & (r < (cut * sigma).minimum(reach)[:, None])
+        sigma = (masked_median(r, near) / median).maximum(floor)
+    return sigma
+
+
+def solve_two_view(
+    p_a: Tensor,
+    p_b: Tensor,
+    K: Tensor,
+    valid: Tensor | None = None,
+    config: TwoViewConfig | None = None,
+    seed: int = 0,
+) -> TwoView:
+    """Relative pose of two calibrated views from matches with outliers.
+
+    Args:
+        p_a, p_b: `(B, N, 2)` pixels, float32 or float64. Not finite: ignored.
+        K: `(B, 3, 3)` or `(3, 3)` intrinsics of both images.
+        valid: `(B, N)` bool, False for matches to ignore.
+        config: thresholds and effort.
+        seed: of the sampling; equal input gives equal output.
+
+    Returns:
+        `TwoView` in the dtype of the matches. Nothing here is differentiable: the published gradient passes
+        through matches and depth, with the pose held.
+    """
+    if p_a.shape != p_b.shape or p_a.ndim != 3 or p_a.shape[-1] != 2:
+        raise ValueError(f"matches are two (B, N, 2) tensors, got {tuple(p_a.shape)} and {tuple(p_b.shape)}")
+    config = config or TwoViewConfig()
+    valid = torch.ones_like(p_a[..., 0], dtype=torch.bool) if valid is None else valid
+    valid = valid & p_a.isfinite().all(-1) & p_b.isfinite().all(-1)
+    missing = max(8 - p_a.shape[1], 0)
+    with torch.no_grad():
+        pad = torch.nn.functional.pad
+        q_a, q_b = pad(p_a.double(), (0, 0, 0, missing)), pad(p_b.double(), (0, 0, 0, missing))
+        view = _solve(q_a, q_b, K.double().expand(len(p_a), 3, 3), pad(valid, (0, missing)), config, seed)
+    inlier = view.inlier[:, : p_a.shape[1]]
+    parts = {k: v.to(p_a.dtype) if v.is_floating_point() else v for k, v in vars(view).items()}
+    return TwoView(**{**parts, "inlier": inlier})
+
+
+def _solve(p_a: Tensor, p_b: Tensor, K: Tensor, valid: Tensor, config: TwoViewConfig, seed: int) -> TwoView:
+    focal = (K[:, 0, 0] + K[:, 1, 1]) / 2
+    S = torch.stack([K[:, 0, 0] / focal, K[:, 1, 1] / focal, torch.ones_like(focal)], -1)
+    zero = torch.zeros((), dtype=torch.float64, device=p_a.device)
+    q_a = torch.where(valid[..., None], (p_a - K[:, None, :2, 2]) / focal[:, None, None], zero)
+    q_b = torch.where(valid[..., None], (p_b - K[:, None, :2, 2]) / focal[:, None, None], zero)
+    reach, smallest_noise = config.threshold / focal, 1e-3 / focal
+
+    generator = torch.Generator(device=p_a.device).manual_seed(seed)
+    subset = draw(valid, (min(config.subset, p_a.shape[1]),), generator)
+    problem = PairProblem(q_a, q_b, valid, S, reach, subset)
+    H = homography_of(problem, config.hypotheses // 4, generator)
+    R_still = rotation_of(problem, 32, generator)
+    R, t = epipolar_pose_of(problem, H, config.hypotheses, config.candidates, generator)
+
+    # All matches, at the noise that they show.
+    products = MatchProducts.of(q_a, q_b)
+    R, t = R[:, None], t[:, None]
+    for steps in (*config.final_steps, 0):
+        squared = products.squared_distance(problem.fundamental(R, t))
+        noise = robust_noise(squared[:, 0], valid, reach, 1, smallest_noise)
+        near = valid[:, None] & (squared < (4 * noise).minimum(reach)[:, None, None].square())
+        near = near & problem.plausible(R, t, q_a, q_b, near)
+        R, t, information = refine_pose(R, t, products, S, near.double(), 2.385 * noise, steps)
+    R, t, information = R[:, 0], t[:, 0], information[:, 0]
+    squared = torch.where(problem.plausible(R[:, None], t[:, None], q_a, q_b, near), squared, torch.inf)[:, 0]
+    believed = noise.maximum(config.noise_floor / focal)
+
+    # The simpler models, on all matches too, at the same noise.
+    identity = torch.eye(3, dtype=torch.float64, device=p_a.device).expand_as(R)
+    for _ in range(2):
+        simple = torch.stack([identity, problem.conjugate(R_still[:, None])[:, 0], H], 1)
+        distances = homography_squared(simple, q_a, q_b)
+        weight = valid[:, None] / (1 + distances / (2.385 * believed[:, None, None]).square()).square()
+        R_still = fit_rotation(problem.rays(q_a), problem.rays(q_b), weight[:, 1])
+        H = fit_homography(q_a, q_b, weight[:, 2])
+
+    # Minimum description length in the manner of GRIC: a match costs its residual and the freedom of its position
+    # on the model, an outlier a fixed sum, a model its parameters. Torr, IJCV 2002; equal costs for outliers are ours.
+    count = valid.sum(-1)
+    distances = torch.cat([squared[:, None], distances], 1) / believed[:, None, None].square()
+    freedom = distances.new_tensor([3.0, 2.0, 2.0, 2.0])
+    parameters = distances.new_tensor([5.0, 0.0, 3.0, 8.0])
+    outlier = 3 * math.log(4) + 6.6
+    cost = (distances + math.log(4) * freedom[:, None]).nan_to_num(outlier).clamp_max(outlier) * valid[:, None]
+    cost = cost.sum(-1) + parameters * (4 * count[:, None].clamp_min(1)).log()
+    model = cost.argmin(1)
+
+    # Matches that fit the chosen model, and whether as many would by chance.
+    limit = (3 * believed).minimum(reach)
+    chosen = distances.gather(1, model[:, None, None].expand(-1, 1, p_a.shape[1]))[:, 0]
+    inlier = valid & (chosen * believed[:, None].square() < limit[:, None].square())
+    low = torch.where(valid[..., None], q_b, torch.inf).amin(1)
+    extent = (torch.where(valid[..., None], q_b, -torch.inf).amax(1) - low).nan_to_num(0.0, 0.0, 0.0).clamp_min(1e-9)
+    area = extent.prod(-1)
+    on_line, on_point = 2 * limit * extent.norm(dim=-1) / area, math.pi * limit.square() / area
+    lines = model == 0
+    significant = torch.where(
+        lines,
+        is_significant(inlier.sum(-1), count, on_line, 5),
+        is_significant(inlier.sum(-1), count, on_point, 4),
+    )
+
+    R, t, _ = pose_from_essential(skew(t) @ R, problem.rays(q_a), problem.rays(q_b), inlier.double())
+    status = torch.tensor(
+        [TwoViewStatus.OK, TwoViewStatus.STATIC, TwoViewStatus.ROTATION_ONLY, TwoViewStatus.PLANAR], device=p_a.device
+    )[model]
+    status = torch.where(significant, status, torch.full_like(status, TwoViewStatus.NO_CONSENSUS))
+    status = torch.where(count >= 8, status, torch.full_like(status, TwoViewStatus.TOO_FEW_MATCHES))
+    moving = (status == TwoViewStatus.OK) | (status == TwoViewStatus.PLANAR)
+    turning = status == TwoViewStatus.ROTATION_ONLY
+    R = torch.where(moving[:, None, None], R, torch.where(turning[:, None, None], R_still, identity))
+    t = torch.where(moving[:, None], t, zero)
+    solved = significant & (count >= 8)
+    inlier = inlier & solved[:, None]
+
+    turned = problem.conjugate(R[:, None])[:, 0]
+    warped = torch.nn.functional.pad(q_a, (0, 1), value=1.0) @ turned.mT
+    apart = (q_b - warped[..., :2] / warped[..., 2:].clamp_min(1e-6)).norm(dim=-1)
+    ridge = 1e-12 * torch.diagonal(information, dim1=-2, dim2=-1).amax(-1) + 1e-30
+    eye = torch.eye(5, dtype=torch.float64, device=p_a.device)
+    covariance = torch.linalg.inv_ex(information + ridge[:, None, None] * eye)[0][:, 3:, 3:] * noise.square()[:, None, None]
+    direction = covariance.diagonal(dim1=-2, dim2=-1).sum(-1).clamp_min(0).sqrt().nan_to_num(math.pi).clamp_max(math.pi)
+    F = fundamental_from_essential(skew(t) @ R, K, K)
+    return TwoView(
+        T_ba=pose_matrix(R, t),
+        F_ba=torch.where(moving[:, None, None], F, zero),
+        inlier=inlier,
+        status=status,
+        noise=torch.where(solved, noise * focal, zero),
+        parallax=masked_median(apart, inlier) * focal,
+        motion=masked_median((q_b - q_a).norm(dim=-1), inlier) * focal,
+        direction_sigma=torch.where(moving, direction, math.pi),
+    )
