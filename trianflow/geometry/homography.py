@@ -42,8 +42,9 @@ def homography_squared(H: Tensor, q_a: Tensor, q_b: Tensor) -> Tensor:
     ex, ey = u - px, v - py
     a, b = (h[:, :, 0] - px * h[:, :, 6]) / w, (h[:, :, 1] - px * h[:, :, 7]) / w
     c, d = (h[:, :, 3] - py * h[:, :, 6]) / w, (h[:, :, 4] - py * h[:, :, 7]) / w
-    s00, s11, s01 = 1 + a * a + b * b, 1 + c * c + d * d, a * c + b * d
-    return (s11 * ex * ex - 2 * s01 * ex * ey + s00 * ey * ey) / (s00 * s11 - s01 * s01)
+    # e^T (I + J J^T)^-1 e with J the derivative [[a, b], [c, d]] of the mapping, written as sums of squares.
+    residual = ex * ex + ey * ey + (c * ex - a * ey).square() + (d * ex - b * ey).square()
+    return residual / (1 + a * a + b * b + c * c + d * d + (a * d - b * c).square())
 
 
 def fit_homography(q_a: Tensor, q_b: Tensor, weight: Tensor) -> Tensor:

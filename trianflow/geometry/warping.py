@@ -24,6 +24,8 @@ def sample(x: Tensor, points: Tensor, padding: str = "zeros") -> Tensor:
     size = torch.tensor([max(width - 1, 1), max(height - 1, 1)], dtype=points.dtype, device=points.device)
     grid = points * (2 / size) - 1
     middle = points.shape[1:-1]
+    if points.numel() == 0:
+        return x.new_zeros(*x.shape[:2], *middle)
     grid = grid.reshape(points.shape[0], middle[0], -1, 2)
     out = torch.nn.functional.grid_sample(x, grid, mode="bilinear", padding_mode=padding, align_corners=True)
     return out.reshape(*out.shape[:2], *middle)

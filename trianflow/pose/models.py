@@ -44,7 +44,7 @@ class PairProblem:
 
     def rays(self, q: Tensor) -> Tensor:
         """Unit rays `(B, ..., 3)` of coordinates `(B, ..., 2)`."""
-        S = self.S[:, :2].reshape(len(q), *[1] * (q.ndim - 2), 2)
+        S = self.S[:, :2].reshape(len(q), *[1] * (q.ndim - 2), 2).to(q)
         return torch.nn.functional.normalize(homogeneous(q / S), dim=-1)
 
     def fundamental(self, R: Tensor, t: Tensor) -> Tensor:
@@ -68,9 +68,8 @@ class PairProblem:
         S = self.S[:, None, :2].to(q_a)
         parallax = signed_parallax(R, t, q_a / S, q_b / S)
         reach = self.reach[:, None, None].to(q_a)
-        front = near & (parallax > 0)
-        usual = parallax.masked_fill(~front, torch.nan).nanquantile(0.9, dim=-1, keepdim=True).nan_to_num(torch.inf)
-        return (parallax > -reach) & (parallax < 3 * usual + reach)
+        usual = parallax.masked_fill(~near, torch.nan).nanmedian(-1, keepdim=True).values
+        return (parallax > -reach) & (parallax < 10 * usual + reach)
 
     def conjugate(self, R: Tensor) -> Tensor:
         """The homography in the coordinates q of a homography `(B, M, 3, 3)` in normalised coordinates."""
@@ -124,19 +123,21 @@ def homography_of(problem: PairProblem, hypotheses: int, generator: torch.Genera
 def rotation_of(problem: PairProblem, hypotheses: int, generator: torch.Generator, iterations: int = 4) -> Tensor:
     """The rotation that most matches agree on, `(B, 3, 3)`."""
     q_a, q_b, valid = problem.judges
+    q_a, q_b = q_a.float(), q_b.float()
     rays_a, rays_b = problem.rays(q_a), problem.rays(q_b)
 
     def distance(R: Tensor) -> Tensor:
         return homography_squared(problem.conjugate(R), q_a, q_b)
 
     index = draw(problem.valid, (hypotheses, 3), generator)
-    sample_a, sample_b = problem.rays(take(problem.q_a, index)), problem.rays(take(problem.q_b, index))
+    sample_a = problem.rays(take(problem.q_a, index).float())
+    sample_b = problem.rays(take(problem.q_b, index).float())
     R = fit_rotation(sample_a, sample_b, torch.ones_like(sample_a[..., 0]))
-    best = msac(distance(R), valid, problem.reach.square()).argmin(1)
+    best = msac(distance(R), valid, problem.reach.float().square()).argmin(1)
     R = take(R.flatten(-2), best[:, None])[:, 0].unflatten(-1, (3, 3))
     for _ in range(iterations):
-        R = fit_rotation(rays_a, rays_b, valid * _reweight(distance(R[:, None])[:, 0], problem.reach / 2))
-    return R
+        R = fit_rotation(rays_a, rays_b, valid * _reweight(distance(R[:, None])[:, 0], problem.reach.float() / 2))
+    return R.double()
 
 
 def epipolar_pose_of(
@@ -181,12 +182,12 @@ def epipolar_pose_of(
     rays_a, rays_b = problem.rays(q_a).float()[:, None], problem.rays(q_b).float()[:, None]
     reach, judged = problem.reach.float(), valid[:, None].float()
     R, t = (x[:, :, 0] for x in decompose_essential(E))
-    for factor in (2.0, 0.5):
-        R, t, _ = refine_pose(R, t, products, problem.S.float(), judged, factor * reach, 3)
-        squared = products.squared_distance(problem.fundamental(R, t))
-        judged = valid[:, None] & (squared < (2 * reach)[:, None, None].square())
-        R, t, _ = pose_from_essential(skew(t) @ R, rays_a, rays_b, judged.float())
-        judged = (valid[:, None] & problem.plausible(R, t, q_a.float(), q_b.float(), judged)).float()
+    R, t, _ = refine_pose(R, t, products, problem.S.float(), judged, 2 * reach, 3)
+    near = valid[:, None] & (products.squared_distance(problem.fundamental(R, t)) < (2 * reach)[:, None, None].square())
+    R, t, _ = pose_from_essential(skew(t) @ R, rays_a, rays_b, near.float())
+    judged = (valid[:, None] & problem.plausible(R, t, q_a.float(), q_b.float(), near)).float()
+    R, t, _ = refine_pose(R, t, products, problem.S.float(), judged, reach / 2, 3)
+    squared = products.squared_distance(problem.fundamental(R, t))
     cost = (1 - judged * (1 - squared / reach[:, None, None].square()).clamp_min(0)).sum(-1)
     best = cost.argmin(1)[:, None]
     R, t = take(R.flatten(-2), best)[:, 0].unflatten(-1, (3, 3)).double(), take(t, best)[:, 0].double()

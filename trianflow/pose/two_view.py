@@ -13,8 +13,9 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
+from trianflow.config import TwoViewConfig
 from trianflow.geometry.camera import pose_matrix
-from trianflow.geometry.epipolar import fundamental_from_essential, pose_from_essential, skew
+from trianflow.geometry.epipolar import fundamental_from_essential, skew
 from trianflow.geometry.homography import fit_homography, fit_rotation, homography_squared
 from trianflow.geometry.ransac import draw, is_significant
 from trianflow.geometry.sampson import MatchProducts, refine_pose
@@ -30,28 +31,6 @@ class TwoViewStatus(IntEnum):
     PLANAR = 3
     TOO_FEW_MATCHES = 4
     NO_CONSENSUS = 5
-
-
-@dataclass(frozen=True)
-class TwoViewConfig:
-    """Settings of the two-view solver.
-
-    Attributes:
-        threshold: largest Sampson distance of an inlier, pixels.
-        hypotheses: eight-point samples (an all-inlier one is all but certain at 45 % outliers).
-        subset: matches that judge the hypotheses.
-        candidates: hypotheses that are locally optimised.
-        final_steps: Gauss-Newton steps on all matches, the noise measured anew before each group.
-        noise_floor: smallest noise that model selection believes in, pixels: what a dense flow is wrong by
-            coherently, which a scatter of residuals does not show.
-    """
-
-    threshold: float = 1.5
-    hypotheses: int = 384
-    subset: int = 768
-    candidates: int = 12
-    final_steps: tuple[int, ...] = (4, 4)
-    noise_floor: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -155,8 +134,8 @@ def _solve(p_a: Tensor, p_b: Tensor, K: Tensor, valid: Tensor, config: TwoViewCo
     generator = torch.Generator(device=p_a.device).manual_seed(seed)
     subset = draw(valid, (min(config.subset, p_a.shape[1]),), generator)
     problem = PairProblem(q_a, q_b, valid, S, reach, subset)
-    H = homography_of(problem, config.hypotheses // 4, generator)
-    R_still = rotation_of(problem, 32, generator)
+    H = homography_of(problem, config.hypotheses // 5, generator)
+    R_still = rotation_of(problem, 16, generator)
     R, t = epipolar_pose_of(problem, H, config.hypotheses, config.candidates, generator)
 
     # All matches, at the noise that they show.
@@ -207,7 +186,6 @@ def _solve(p_a: Tensor, p_b: Tensor, K: Tensor, valid: Tensor, config: TwoViewCo
         is_significant(inlier.sum(-1), count, on_point, 4),
     )
 
-    R, t, _ = pose_from_essential(skew(t) @ R, problem.rays(q_a), problem.rays(q_b), inlier.double())
     status = torch.tensor(
         [TwoViewStatus.OK, TwoViewStatus.STATIC, TwoViewStatus.ROTATION_ONLY, TwoViewStatus.PLANAR], device=p_a.device
     )[model]

@@ -1,0 +1,181 @@
+"""What every sub-command that reads frames shares: its arguments, and opening the input with its camera."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from trianflow.data.calibration import fit_to_image, guess_camera, read_calibration, read_depth_scale
+from trianflow.data.frames import FrameSource, open_frames
+from trianflow.errors import TrianflowError, UsageError
+from trianflow.geometry.camera import Camera
+
+CALIBRATION_NAMES = (
+    *(
+        "calib.yaml",
+        "calib.yml",
+        "calib.txt",
+        "calibration.yaml",
+        "calibration.yml",
+        "cam.txt",
+        "camera.yaml",
+    ),
+    *("calib_cam_to_cam.txt", "cameras.txt", "intrinsics.txt", "sensor.yaml"),
+)
+_LEVELS_ABOVE = 2  # of the folder with the images in which a calibration is looked for
+_KITTI_RAW_LEVELS = 3  # date/drive/image_02/data below date/calib_cam_to_cam.txt
+
+
+def add_input_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """Add the positional INPUT and the options that choose frames, calibration and depth.
+
+    Args:
+        parser: of the sub-command.
+        required: whether INPUT must be given.
+    """
+    group = parser.add_argument_group("input")
+    group.add_argument(
+        "input",
+        metavar="INPUT",
+        nargs=None if required else "?",
+        help="video file, folder of images, dataset sequence or quoted glob pattern",
+    )
+    group.add_argument("--start", type=int, default=0, metavar="N", help="first frame (default 0)")
+    group.add_argument(
+        "--end", type=int, default=None, metavar="N", help="frame to stop before (default: all)"
+    )
+    group.add_argument("--stride", type=int, default=1, metavar="N", help="take every N-th frame (default 1)")
+    group.add_argument(
+        "--fps",
+        type=float,
+        default=None,
+        metavar="F",
+        help="frames a second (default: time stamps of the video or of times.txt, else 10)",
+    )
+    camera = parser.add_argument_group("camera")
+    choice = camera.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--calib",
+        default=None,
+        metavar="FILE",
+        help="calibration: KITTI, ROS, OpenCV, ORB-SLAM, EuRoC, COLMAP, 'fx fy cx cy ...' or a 3x3 matrix"
+        " (default: calib.yaml, calib.txt, ... beside or above the input, else a guess)",
+    )
+    choice.add_argument(
+        "--intrinsics",
+        type=float,
+        nargs=4,
+        default=None,
+        metavar=("FX", "FY", "CX", "CY"),
+        help="pinhole camera in pixels of the input frames",
+    )
+    depth = parser.add_argument_group("measured depth")
+    depth.add_argument(
+        "--depth", default=None, metavar="DIR", help="folder of depth images (16-bit PNG, .npy)"
+    )
+    depth.add_argument(
+        "--depth-scale",
+        type=float,
+        default=None,
+        metavar="S",
+        help="stored units per metre: KITTI 256, TUM 5000, millimetres 1000"
+        " (default: depth_scale of the calibration file)",
+    )
+
+
+def open_input(args: argparse.Namespace) -> tuple[FrameSource, Camera, str, list[str]]:
+    """Open the frames and find their camera.
+
+    The calibration is `--calib`, else `--intrinsics`, else a file of a usual name beside or above the input,
+    else a guess. In a KITTI folder `image_2` projection P2 is taken, `image_0` P0 and so on.
+
+    Args:
+        args: with the attributes of `add_input_arguments`.
+
+    Returns:
+        frames: the source; at least one frame of it can be read.
+        camera: for the size of the frames, with its distortion.
+        calibration_source: the file, '--intrinsics' or 'guess'.
+        notes: what the user should know, one line each.
+
+    Raises:
+        UsageError: arguments that cannot be right.
+        TrianflowError: frames or calibration cannot be read, or do not fit together.
+    """
+    frames = open_frames(args.input, start=args.start, end=args.end, stride=args.stride, fps=args.fps)
+    notes: list[str] = []
+    path: Path | None = None
+    origin = ""
+    if args.calib is not None:
+        path = Path(args.calib).expanduser()
+    elif args.intrinsics is None:
+        path = find_calibration(frames)
+        if path is not None:
+            origin = " (found beside the input; --calib or --intrinsics override it)"
+            notes.append(f"calibration {path}, found beside the input")
+
+    depth = getattr(args, "depth", None)
+    if depth is not None:
+        scale = args.depth_scale
+        if scale is None and path is not None:
+            scale = read_depth_scale(path)
+        frames.attach_depth(depth, scale)
+
+    if path is not None:
+        try:
+            camera = read_calibration(path, camera_name(frames))
+        except TrianflowError as error:
+            raise type(error)(f"{error}{origin}") from None
+        source = str(path)
+    elif args.intrinsics is not None:
+        try:
+            camera = Camera(*args.intrinsics)
+        except ValueError as error:
+            raise UsageError(f"--intrinsics: {error}") from None
+        source = "--intrinsics"
+    else:
+        files = getattr(frames, "files", None)
+        camera, guess = guess_camera(*frames.first_image_size(), image_path=files[0] if files else None)
+        source = "guess"
+        notes.append(guess)
+    try:
+        camera, note = fit_to_image(camera, *frames.first_image_size())
+    except TrianflowError as error:
+        raise type(error)(f"{source}{origin}: {error}") from None
+    if note:
+        notes.append(f"{source}: {note}")
+    return frames, camera, source, frames.notes + notes
+
+
+def find_calibration(frames: FrameSource) -> Path | None:
+    """The calibration file nearest to the frames: in their folder, else up to two folders above."""
+    path = frames.path.absolute()
+    folder = path.parent if frames.kind == "video" else path
+    if frames.kind == "video":
+        for name in (
+            f"{path.stem}_calib.yaml",
+            f"{path.stem}.yaml",
+            f"{path.name}.yaml",
+            f"{path.stem}_calib.txt",
+        ):
+            if (folder / name).is_file():
+                return folder / name
+    for level, place in enumerate([folder, *folder.parents][: _KITTI_RAW_LEVELS + 1]):
+        names = CALIBRATION_NAMES if level <= _LEVELS_ABOVE else ("calib_cam_to_cam.txt",)
+        for name in names:
+            if (place / name).is_file():
+                return place / name
+    return None
+
+
+def camera_name(frames: FrameSource) -> str | None:
+    """The camera of a calibration file with several, from the folder of the images: image_02/data is P2."""
+    if frames.kind == "video":
+        return None
+    folder = frames.path.absolute()
+    name = folder.parent.name if folder.name == "data" else folder.name
+    match = re.fullmatch(r"image_0?([0-3])", name)
+    if match:
+        return f"P{match[1]}"
+    return name if re.fullmatch(r"cam\d", name) else None

@@ -1,0 +1,136 @@
+"""Typed configuration: pydantic models read from YAML and `key=value`, in which a wrong key is an error with a hint."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from trianflow.errors import UsageError
+
+
+class Settings(BaseModel):
+    """Base of all configurations: immutable, and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TwoViewConfig(Settings):
+    """The two-view solver. Lengths are pixels."""
+
+    threshold: float = Field(1.5, gt=0, description="largest Sampson distance of an inlier")
+    hypotheses: int = Field(320, ge=16, description="eight-point samples; enough for 45 % outliers")
+    subset: int = Field(640, ge=64, description="matches that judge the hypotheses")
+    candidates: int = Field(12, ge=1, le=16, description="hypotheses that are locally optimised")
+    final_steps: tuple[int, ...] = Field(
+        (3, 3), description="Gauss-Newton steps on all matches, the noise measured anew before each group"
+    )
+    noise_floor: float = Field(
+        0.25, ge=0, description="smallest noise that model selection believes in: what a dense flow errs coherently"
+    )
+
+
+class MatchConfig(Settings):
+    """Dense flow to matches."""
+
+    count: int = Field(6000, ge=8, description="matches of a pair (paper: 6000)")
+    ratio: float = Field(0.3, gt=0, le=1, description="share of the pixels that qualify, by score (paper: 0.2)")
+    cell: int = Field(32, ge=4, description="side of the cells that give equally many matches, pixels")
+    stride: int = Field(2, ge=1, description="every n-th row and column is scored")
+    alpha: float = Field(3.0, gt=0, description="forward-backward difference of a consistent pixel, pixels (paper)")
+    beta: float = Field(0.05, ge=0, description="the same as a share of the flow's length (paper)")
+
+
+class OdometryConfig(Settings):
+    """Frames to trajectory."""
+
+    flow: Literal["dis"] = Field("dis", description="optical flow")
+    flow_preset: Literal["ultrafast", "fast", "medium"] = Field("medium", description="effort of the flow")
+    matches: MatchConfig = MatchConfig()
+    two_view: TwoViewConfig = TwoViewConfig()
+    scale: Literal["auto", "depth", "structure", "unit"] = Field(
+        "auto", description="where the length of a step comes from; auto is depth where it is at hand, else structure"
+    )
+    points: int = Field(3000, ge=50, description="points of the structure that is carried from pair to pair")
+    key_parallax: float = Field(0.003, gt=0, description="parallax that makes a new key frame, share of the width")
+    key_motion: float = Field(0.08, gt=0, description="displacement that makes a new key frame, share of the width")
+    key_overlap: float = Field(0.6, gt=0, le=1, description="consistent share of the image that keeps a key frame")
+    direction_sigma: float = Field(
+        2.0, gt=0, description="uncertainty of the direction above which depth at hand is used instead, degrees"
+    )
+    pnp_threshold: float = Field(2.0, gt=0, description="reprojection error of an inlier, pixels")
+    seed: int = Field(0, ge=0, description="of everything drawn at random")
+
+    @classmethod
+    def preset(cls, name: str) -> OdometryConfig:
+        """`accurate` (the default) or `fast` (real time on two cores at KITTI's size)."""
+        if name == "accurate":
+            return cls()
+        if name == "fast":
+            return cls(
+                flow_preset="ultrafast",
+                matches=MatchConfig(count=2000, stride=4),
+                two_view=TwoViewConfig(hypotheses=160, subset=384, candidates=8),
+                points=1200,
+            )
+        raise UsageError(f"unknown preset '{name}': take accurate or fast")
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load_settings(base: S, file: str | Path | None = None, overrides: Iterable[str] = ()) -> S:
+    """`base` with the values of a YAML file and of `key=value` words, dotted keys reaching inside.
+
+    Raises:
+        UsageError: unknown key (with the nearest right one), wrong value, unreadable file.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values = yaml.safe_load(Path(file).read_text()) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise UsageError(f"cannot read the configuration {file}: {str(error).splitlines()[0]}") from error
+        if not isinstance(values, dict):
+            raise UsageError(f"the configuration {file} is not a mapping of keys to values")
+    for word in overrides:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise UsageError(f"'{word}' is not of the form key=value")
+        place = values
+        *parents, last = key.split(".")
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise UsageError(f"'{key}': {parent} is a single value, not a group")
+        place[last] = yaml.safe_load(text)
+    _refuse_unknown(type(base), values, "")
+    try:
+        return type(base).model_validate(_merge(base.model_dump(), values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"configuration: {where}: {first['msg']} (got {first['input']!r})") from error
+
+
+def _merge(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in values.items():
+        nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if nested else value
+    return merged
+
+
+def _refuse_unknown(model: type[BaseModel], values: dict[str, Any], prefix: str) -> None:
+    for key, value in values.items():
+        if key not in model.model_fields:
+            near = difflib.get_close_matches(str(key), model.model_fields, 1, 0.5)
+            hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known: {', '.join(model.model_fields)}"
+            raise UsageError(f"configuration: unknown key '{prefix}{key}'; {hint}")
+        inner = model.model_fields[key].annotation
+        if isinstance(value, dict) and isinstance(inner, type) and issubclass(inner, BaseModel):
+            _refuse_unknown(inner, value, f"{prefix}{key}.")

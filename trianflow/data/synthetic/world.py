@@ -1,0 +1,281 @@
+"""The synthetic world's façade: scenes, rendered frames, pairs with exact truth, sequences and training pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from trianflow.data.synthetic.paths import PathKind, camera_path
+from trianflow.data.synthetic.raycast import Hits, cast, surface
+from trianflow.data.synthetic.room import make_room
+from trianflow.data.synthetic.scene import Scene
+from trianflow.data.synthetic.shading import picture
+from trianflow.data.synthetic.street import make_street
+from trianflow.data.synthetic.textures import make_textures
+from trianflow.data.synthetic.truth import flow_and_visibility
+from trianflow.data.synthetic.views import Views, make_views
+from trianflow.geometry.camera import Camera, invert_pose
+
+SceneKind = Literal["street", "room"]
+
+
+@dataclass(frozen=True)
+class Photometry:
+    """What a real sensor does to the images: each frame draws a gain and an offset, each pixel noise.
+
+    Attributes:
+        gain: standard deviation of the logarithm of a frame's exposure gain.
+        offset: standard deviation of a frame's additive offset, in units of the full range.
+        noise: standard deviation of the pixel noise, in units of the full range.
+    """
+
+    gain: float = 0.0
+    offset: float = 0.0
+    noise: float = 0.0
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Degrade `(F, 3, H, W)` images, every frame independently; drawn on the CPU, the same on every device."""
+        draw = torch.randn(2, len(images), 1, 1, 1, generator=generator).to(images)
+        images = images * (self.gain * draw[0]).exp() + self.offset * draw[1]
+        if self.noise:
+            images = images + self.noise * torch.randn(images.shape, generator=generator).to(images)
+        return images.clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class RenderedFrames:
+    """F views with what is known about them.
+
+    Attributes:
+        image: `(F, 3, H, W)` float32 RGB in [0, 1].
+        depth: `(F, 1, H, W)` float32 metres along z; inf for the sky.
+        instance: `(F, H, W)` int64; 0 static, k the k-th moving object.
+    """
+
+    image: Tensor
+    depth: Tensor
+    instance: Tensor
+
+
+@dataclass(frozen=True)
+class RenderedPair:
+    """B pairs of views with exact truth; masks are 1 where the pixel's surface point is seen in the other view.
+
+    Attributes:
+        image_a, image_b: `(B, 3, H, W)` float32 RGB in [0, 1].
+        depth_a, depth_b: `(B, 1, H, W)` float32 metres along z; inf for the sky.
+        flow_ab, flow_ba: `(B, 2, H, W)` float32 pixels, x first.
+        visible_a, visible_b: `(B, 1, H, W)` float32, 0 where occluded in, or outside, the other image.
+        instance_a, instance_b: `(B, H, W)` int64; 0 static, k the k-th moving object.
+        T_ba: `(B, 4, 4)` float64, camera a to camera b, metres.
+        K: `(B, 3, 3)` float64.
+    """
+
+    image_a: Tensor
+    image_b: Tensor
+    depth_a: Tensor
+    depth_b: Tensor
+    flow_ab: Tensor
+    flow_ba: Tensor
+    visible_a: Tensor
+    visible_b: Tensor
+    instance_a: Tensor
+    instance_b: Tensor
+    T_ba: Tensor
+    K: Tensor
+
+
+def make_scene(
+    kind: SceneKind,
+    seed: int,
+    moving_objects: int = 0,
+    image_crops: Sequence[Tensor] = (),
+    length: float = 160.0,
+    device: torch.device | str = "cpu",
+) -> Scene:
+    """A random scene.
+
+    Args:
+        kind: `street` (curved, with houses, trees, lamps, cars) or `room` (furnished, closed).
+        seed: of everything; the same seed gives the same scene.
+        moving_objects: cars that drive, or things that slide about the room.
+        image_crops: `(3, h, w)` RGB float in [0, 1] pictures to use as textures.
+        length: metres of the street's drivable part.
+        device: where to render.
+
+    Raises:
+        ValueError: for an unknown kind.
+    """
+    textures = make_textures(0, image_crops)
+    if kind == "street":
+        scene = make_street(seed, moving_objects, textures, length, len(image_crops))
+    elif kind == "room":
+        scene = make_room(seed, moving_objects, textures, len(image_crops))
+    else:
+        raise ValueError(f"no scene {kind!r} among street, room")
+    return scene if str(device) == "cpu" else scene.on(device)
+
+
+def render(scene: Scene, T_wc: Tensor, times: Tensor, camera: Camera) -> RenderedFrames:
+    """Render views of one scene.
+
+    Args:
+        scene: what to see.
+        T_wc: `(F, 4, 4)` float64 camera to world.
+        times: `(F,)` seconds, for the moving objects.
+        camera: intrinsics and size, without distortion.
+    """
+    K = camera.K().expand(len(T_wc), 3, 3)
+    views = make_views([scene], [T_wc], [times], K, camera.height, camera.width)
+    hits = _hits(views)
+    return RenderedFrames(picture(views, hits, scene.textures), _depth(views, hits), _instances(views, hits))
+
+
+def render_pairs(
+    scenes: Sequence[Scene], T_wc: Tensor, times: Tensor, K: Tensor, height: int, width: int
+) -> RenderedPair:
+    """Render pairs of views, one of each scene, with the truth between them.
+
+    Args:
+        scenes: B scenes that share one texture bank.
+        T_wc: `(B, 2, 4, 4)` float64 camera to world of a and b.
+        times: `(B, 2)` seconds.
+        K: `(B, 3, 3)` intrinsics of both views.
+        height, width: image size in pixels.
+
+    Raises:
+        ValueError: where the numbers of scenes, poses, times and intrinsics differ, or the texture banks do.
+    """
+    B = len(scenes)
+    if not len(T_wc) == len(times) == len(K) == B:
+        raise ValueError(f"{B} scenes, {len(T_wc)} poses, {len(times)} times and {len(K)} intrinsics do not pair up")
+    if any(scene.textures is not scenes[0].textures for scene in scenes):
+        raise ValueError("the scenes of a batch must share one texture bank")
+    views = make_views(scenes, list(T_wc), list(times), K.repeat_interleave(2, 0), height, width)
+    hits = _hits(views)
+    image = picture(views, hits, scenes[0].textures)
+    partner = torch.arange(2 * B).view(B, 2).flip(1).flatten()
+    flow, visible = flow_and_visibility(views, hits, partner)
+    depth, instance = _depth(views, hits), _instances(views, hits)
+    T_ba = invert_pose(T_wc[:, 1]) @ T_wc[:, 0]
+    return RenderedPair(
+        image[0::2], image[1::2], depth[0::2], depth[1::2], flow[0::2], flow[1::2],
+        visible[0::2], visible[1::2], instance[0::2], instance[1::2], T_ba, K.double(),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SyntheticSequence:
+    """A whole clip, rendered pair by pair in constant memory.
+
+    Iterating gives N - 1 `RenderedPair`s of batch size one: frame i and frame i + 1.
+
+    Attributes:
+        scene: what to see.
+        T_wc: `(N, 4, 4)` float64 camera to world.
+        fps: frames a second.
+        camera: intrinsics and size.
+    """
+
+    scene: Scene
+    T_wc: Tensor
+    fps: float
+    camera: Camera
+
+    @classmethod
+    def make(
+        cls, kind: SceneKind, path: PathKind, frames: int, camera: Camera, fps: float = 10.0, seed: int = 0,
+        moving_objects: int = 0,
+    ) -> SyntheticSequence:  # fmt: skip
+        """A random scene with a random path through it, long enough for the path."""
+        length = 40.0 + 20.0 * frames / fps if kind == "street" else 0.0
+        scene = make_scene(kind, seed, moving_objects, length=length)
+        return cls(scene, camera_path(path, scene, frames, fps, seed), fps, camera)
+
+    def __len__(self) -> int:
+        return len(self.T_wc) - 1
+
+    @property
+    def T_0c(self) -> Tensor:
+        """The trajectory with the first pose as the world: `(N, 4, 4)` float64."""
+        return invert_pose(self.T_wc[0]) @ self.T_wc
+
+    def frames(self) -> Iterator[RenderedFrames]:
+        """The N frames one by one, without flow."""
+        for i in range(len(self.T_wc)):
+            yield render(self.scene, self.T_wc[i : i + 1], torch.tensor([i / self.fps]), self.camera)
+
+    def __iter__(self) -> Iterator[RenderedPair]:
+        for i in range(len(self)):
+            times = torch.tensor([[i, i + 1]], dtype=torch.float64) / self.fps
+            yield render_pairs(
+                [self.scene], self.T_wc[None, i : i + 2], times, self.camera.K()[None], self.camera.height, self.camera.width
+            )
+
+
+_PAIR_PATHS: tuple[tuple[PathKind, float], ...] = (
+    ("driving", 0.4), ("handheld", 0.25), ("fast", 0.2), ("rotation", 0.1), ("standing", 0.05)
+)  # fmt: skip
+
+
+def random_pairs(
+    batch: int, height: int, width: int, seed: int, photometry: Photometry | None = None, street_share: float = 0.65,
+    image_crops: Sequence[Tensor] = (), device: torch.device | str = "cpu",
+) -> RenderedPair:  # fmt: skip
+    """Random pairs for training: new scenes, cameras, manners of moving and moving objects, from one seed.
+
+    Args:
+        batch: B.
+        height, width: image size in pixels.
+        seed: item i is drawn from `(seed, i)` alone, whatever the batch size.
+        photometry: applied to the images; a moderate one by default.
+        street_share: how many of the scenes are streets, in [0, 1].
+        image_crops: pictures to use as textures; pass the same list object to reuse the textures made of it.
+        device: where to render.
+    """
+    scenes, poses, times, intrinsics = [], [], [], []
+    for item in range(batch):
+        g = torch.Generator().manual_seed(seed * 1_000_003 + item)
+        draw = torch.rand(8, generator=g).tolist()
+        number = int(torch.randint(2**31, (), generator=g))
+        kind: SceneKind = "street" if draw[0] < street_share else "room"
+        scene = make_scene(kind, number, int(draw[1] * 4), image_crops, 50.0, device)
+        weights = torch.tensor([w for _, w in _PAIR_PATHS])
+        path = _PAIR_PATHS[int(torch.multinomial(weights, 1, generator=g))][0]
+        fps = 6 + 14 * draw[2]
+        shift = int(draw[3] * 5)
+        T_wc = camera_path(path, scene, shift + 2, fps, number)[-2:]
+        fov = 50 + 45 * draw[4]
+        camera = Camera.from_fov(width, height, fov)
+        scenes.append(scene)
+        poses.append(T_wc)
+        times.append(torch.tensor([shift, shift + 1], dtype=torch.float64) / fps)
+        intrinsics.append(camera.K())
+    pair = render_pairs(scenes, torch.stack(poses), torch.stack(times), torch.stack(intrinsics), height, width)
+    return degrade(pair, photometry or Photometry(0.05, 0.01, 0.01), torch.Generator().manual_seed(seed))
+
+
+def degrade(pair: RenderedPair, photometry: Photometry, generator: torch.Generator) -> RenderedPair:
+    """The pair with photometry applied to its images, and nothing else changed."""
+    from dataclasses import replace
+
+    images = photometry(torch.cat([pair.image_a, pair.image_b]), generator)
+    return replace(pair, image_a=images[: len(pair.K)], image_b=images[len(pair.K) :])
+
+
+def _hits(views: Views) -> Hits:
+    """What every pixel centre sees, in image order."""
+    _, u, v = views.pixels()
+    return surface(views, cast(views), u, v)
+
+
+def _depth(views: Views, hits: Hits) -> Tensor:
+    return hits.depth.view(views.frames, 1, views.height, views.width)
+
+
+def _instances(views: Views, hits: Hits) -> Tensor:
+    return views.instance.flatten()[hits.column].view(views.frames, views.height, views.width)

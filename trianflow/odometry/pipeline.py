@@ -1,0 +1,296 @@
+"""Frames to a trajectory: flow, matches, two-view geometry, scale, key frames; one row a frame, constant memory."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from trianflow.config import OdometryConfig
+from trianflow.data.frames import Frame
+from trianflow.data.undistort import Undistorter
+from trianflow.flow.dis import DISFlow
+from trianflow.flow.interface import FlowEstimator, FlowPair
+from trianflow.flow.matches import Matches, select_matches
+from trianflow.flow.occlusion import flow_quality
+from trianflow.geometry.camera import Camera, backproject, invert_pose
+from trianflow.geometry.scale import robust_scale
+from trianflow.odometry.step import Step, StepStatus
+from trianflow.odometry.structure import Structure, follow, measure_depth
+from trianflow.pose.pnp import solve_pnp
+from trianflow.pose.two_view import TwoView, TwoViewStatus, solve_two_view
+from trianflow.trajectory import Trajectory
+
+# Depth of a sensor or a network is believed to this share of itself, beside the noise of the triangulation.
+_DEPTH_NOISE = 0.03
+# Points of known depth below which there is nothing to lean on.
+_MIN_POINTS = 50
+# A scale whose logarithm is less certain than this is replaced by the last speed.
+_MAX_SCALE_SIGMA = 0.2
+
+
+@dataclass(frozen=True)
+class _KeyFrame:
+    index: int
+    time: float
+    encoded: Any
+    depth: np.ndarray | None
+    T_wc: Tensor
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """The current frame against the key frame."""
+
+    flow: FlowPair
+    matches: Matches
+    view: TwoView
+    overlap: float
+    p_b: Tensor  # where the flow takes the structure's points
+    followed: Tensor  # which of them arrive
+
+    @property
+    def status(self) -> TwoViewStatus:
+        return TwoViewStatus(int(self.view.status))
+
+
+@dataclass(frozen=True)
+class _Motion:
+    """Motion since the key frame, in units of the trajectory."""
+
+    T_ck: Tensor
+    status: StepStatus
+    scale_source: str = ""
+    inlier_ratio: float = 0.0
+    note: str = ""
+    measured: bool = False  # by two-view geometry with a scale: the structure can be filtered with it
+
+
+class VisualOdometry:
+    """Monocular (or RGB-D) visual odometry, a frame at a time.
+
+    Args:
+        camera: of the frames; distortion is removed.
+        config: preset or own settings; the accurate preset by default.
+        flow: optical flow; by default what the configuration names.
+
+    Example:
+        >>> vo = VisualOdometry(Camera.from_file("calib.txt"))  # doctest: +SKIP
+        >>> for frame in open_frames("drive.mp4"):  # doctest: +SKIP
+        ...     print(vo.track(frame).T_wc)
+    """
+
+    def __init__(
+        self, camera: Camera, config: OdometryConfig | None = None, flow: FlowEstimator | None = None
+    ) -> None:
+        self.config = config or OdometryConfig()
+        self._undistorter = Undistorter(camera) if any(camera.distortion) else None
+        self.camera = self._undistorter.camera if self._undistorter else camera
+        self._flow = flow or DISFlow(self.config.flow_preset)
+        self._K = self.camera.K()
+        self._key: _KeyFrame | None = None
+        self._structure = Structure.empty()
+        self._last_image: np.ndarray | None = None
+        self._lost = 0
+        self._times: list[float] = []
+        self._poses: list[np.ndarray] = []
+        self._velocity: tuple[np.ndarray, np.ndarray] = (np.zeros(3), np.zeros(3))  # radians and units a second
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """All poses so far."""
+        poses = np.stack(self._poses) if self._poses else np.zeros((0, 4, 4))
+        return Trajectory(np.array(self._times, dtype=np.float64), poses)
+
+    def track(self, frame: Frame) -> Step:
+        """The pose of the next frame.
+
+        Args:
+            frame: in order of time, of the camera's image size. A frame without an image, or of another size, is
+                bridged by constant velocity.
+
+        Returns:
+            `Step`, one for every call.
+        """
+        begin = time.perf_counter()
+        step = self._track(frame)
+        step = replace(step, milliseconds=1e3 * (time.perf_counter() - begin))
+        moved = step.status not in (StepStatus.LOST, StepStatus.BRIDGED, StepStatus.DUPLICATE)
+        if self._poses and moved and frame.time > self._times[-1]:
+            T = np.linalg.inv(self._poses[-1]) @ step.T_wc
+            seconds = frame.time - self._times[-1]
+            self._velocity = (Rotation.from_matrix(T[:3, :3]).as_rotvec() / seconds, T[:3, 3] / seconds)
+        self._times.append(step.time)
+        self._poses.append(step.T_wc)
+        return step
+
+    def _track(self, frame: Frame) -> Step:
+        image, depth = frame.image, frame.depth
+        row = Step(frame.index, frame.time, self._predict(frame.time), StepStatus.BRIDGED)
+        if image is None:
+            return replace(row, note=frame.problem or "no image")
+        size = (self.camera.width, self.camera.height)
+        if size != (0, 0) and image.shape[1::-1] != size:
+            return replace(row, note=f"size {image.shape[1]}x{image.shape[0]} differs from {size[0]}x{size[1]}")
+        if self._last_image is not None and np.array_equal(image, self._last_image):
+            return replace(row, T_wc=self._poses[-1].copy(), status=StepStatus.DUPLICATE, note="same image as before")
+        self._last_image = image
+        if self._undistorter:
+            image = self._undistorter.image(image)
+            depth = None if depth is None else self._undistorter.depth(depth)
+        encoded = self._flow.encode(image)
+        if self._key is None:
+            T_wc = torch.from_numpy(row.T_wc)
+            self._key = _KeyFrame(frame.index, frame.time, encoded, depth, T_wc)
+            return replace(row, status=StepStatus.FIRST)
+        key = self._key
+        pair = self._compare(encoded)
+        motion = self._solve(pair, key, frame.time)
+        T_wc = key.T_wc @ invert_pose(motion.T_ck)
+        if motion.measured:
+            self._filter(pair, motion)
+        self._lost = self._lost + 1 if motion.status is StepStatus.LOST else 0
+        if self._is_new_key(pair, motion):
+            followed = self._structure.moved(motion.T_ck, self._K, self._follow(pair.flow)[0], self._follow(pair.flow)[1])
+            self._structure = Structure.empty() if motion.status is StepStatus.LOST else followed
+            self._key = _KeyFrame(frame.index, frame.time, encoded, depth, T_wc)
+        return replace(
+            row,
+            T_wc=T_wc.numpy(),
+            status=motion.status,
+            matches=int(pair.matches.valid.sum()),
+            inlier_ratio=motion.inlier_ratio,
+            parallax=float(pair.view.parallax),
+            scale=float(motion.T_ck[:3, 3].norm()),
+            scale_source=motion.scale_source,
+            key_frame=key.index,
+            note=motion.note,
+        )
+
+    def _predict(self, at: float) -> np.ndarray:
+        """Pose by constant velocity since the last row."""
+        if not self._poses:
+            return np.eye(4)
+        seconds = max(at - self._times[-1], 0.0)
+        T = np.eye(4)
+        T[:3, :3] = Rotation.from_rotvec(self._velocity[0] * seconds).as_matrix()
+        T[:3, 3] = self._velocity[1] * seconds
+        return self._poses[-1] @ T
+
+    def _follow(self, flow: FlowPair) -> tuple[Tensor, Tensor]:
+        return follow(self._structure.p, flow, self.config.matches.alpha / 3, self.config.matches.beta)
+
+    def _compare(self, encoded: Any) -> _Pair:
+        assert self._key is not None
+        settings = self.config.matches
+        flow = self._flow.flow(self._key.encoded, encoded)
+        quality = flow_quality(flow, settings.alpha, settings.beta, settings.stride)
+        matches = select_matches(
+            flow.flow_ab, quality.score, settings.count, settings.ratio, settings.cell, settings.stride, self.config.seed
+        )
+        view = solve_two_view(
+            matches.p_a.double(), matches.p_b.double(), self._K, matches.valid, self.config.two_view, self.config.seed
+        )
+        overlap = float((quality.consistent & (quality.visible > 0.5)).float().mean())
+        return _Pair(flow, matches, view, overlap, *self._follow(flow))
+
+    def _solve(self, pair: _Pair, key: _KeyFrame, at: float) -> _Motion:
+        """The motion since the key frame, by the best means at hand."""
+        view, T_unit = pair.view, pair.view.T_ba[0].double()
+        usable = pair.matches.valid[0]
+        ratio = float(view.inlier.sum() / usable.sum().clamp_min(1))
+        if pair.status is TwoViewStatus.STATIC:
+            return _Motion(torch.eye(4, dtype=torch.float64), StepStatus.STATIC, inlier_ratio=ratio)
+        sure = math.degrees(float(view.direction_sigma)) < self.config.direction_sigma
+        if not (pair.status is TwoViewStatus.OK and sure):
+            known = self._known_points(pair, key)
+            if known is not None:
+                pnp = solve_pnp(*known, self._K, self.config.pnp_threshold)
+                if pnp.ok:
+                    share = float(pnp.inlier.float().mean())
+                    return _Motion(pnp.T_ba, StepStatus.PNP, "pnp", share)
+        if pair.status is TwoViewStatus.ROTATION_ONLY:
+            return _Motion(T_unit, StepStatus.ROTATION_ONLY, inlier_ratio=ratio)
+        if pair.status not in (TwoViewStatus.OK, TwoViewStatus.PLANAR):
+            T_ck = invert_pose(torch.from_numpy(self._predict(at))) @ key.T_wc
+            reason = pair.status.name.lower().replace("_", " ")
+            return _Motion(T_ck, StepStatus.LOST, inlier_ratio=ratio, note=f"{reason}: constant velocity")
+        length, source = self._length(pair, key, at)
+        T_ck = T_unit.clone()
+        T_ck[:3, 3] *= length
+        status = StepStatus.OK if pair.status is TwoViewStatus.OK else StepStatus.PLANAR
+        note = "scale from the last speed" if source == "velocity" else ""
+        return _Motion(T_ck, status, source, ratio, note, measured=True)
+
+    def _depth_at(self, key: _KeyFrame, p: Tensor) -> Tensor | None:
+        """Depth of the key frame at pixels `(N, 2)`, NaN where unknown; None without a depth source."""
+        if key.depth is None or self.config.scale not in ("auto", "depth"):
+            return None
+        column, row = p.round().long().unbind(-1)
+        depth = torch.from_numpy(key.depth)[row, column].double()
+        return torch.where(depth > 0, depth, torch.nan)
+
+    def _known_points(self, pair: _Pair, key: _KeyFrame) -> tuple[Tensor, Tensor] | None:
+        """Points of known depth in the key frame `(N, 3)` and their pixels in the current frame `(N, 2)`."""
+        p_a, p_b, valid = pair.matches.p_a[0].double(), pair.matches.p_b[0].double(), pair.matches.valid[0]
+        depth = self._depth_at(key, p_a)
+        if depth is not None:
+            good = valid & depth.isfinite()
+            if int(good.sum()) >= _MIN_POINTS:
+                return backproject(p_a[good], depth[good], self._K), p_b[good]
+        if self.config.scale != "unit" and int(pair.followed.sum()) >= _MIN_POINTS:
+            return self._structure.points(self._K)[pair.followed], pair.p_b[pair.followed]
+        return None
+
+    def _noise(self, pair: _Pair) -> float:
+        """Noise of a match, pixels."""
+        return max(float(pair.view.noise), 0.1)
+
+    def _length(self, pair: _Pair, key: _KeyFrame, at: float) -> tuple[float, str]:
+        """Length of the translation since the key frame, and where it comes from."""
+        if self.config.scale == "unit":
+            return 1.0, "unit"
+        T_unit, noise = pair.view.T_ba[0].double(), self._noise(pair)
+        p_a, p_b, inlier = pair.matches.p_a[0].double(), pair.matches.p_b[0].double(), pair.view.inlier[0]
+        depth = self._depth_at(key, p_a)
+        if depth is not None:
+            measured, variance = measure_depth(p_a, p_b, T_unit, self._K, noise)
+            variance = torch.where(inlier, variance + _DEPTH_NOISE**2, torch.nan)
+            found = robust_scale(measured.exp(), depth, variance, _MIN_POINTS)
+            if bool(found.ok) and float(found.log_sigma) < _MAX_SCALE_SIGMA:
+                return float(found.scale), "depth"
+        if len(self._structure):
+            measured, variance = measure_depth(self._structure.p, pair.p_b, T_unit, self._K, noise)
+            variance = torch.where(pair.followed, variance + self._structure.variance, torch.nan)
+            found = robust_scale(measured.exp(), self._structure.log_depth.exp(), variance, _MIN_POINTS)
+            if bool(found.ok) and float(found.log_sigma) < _MAX_SCALE_SIGMA:
+                return float(found.scale), "structure"
+        travelled = float(np.linalg.norm(self._velocity[1])) * max(at - key.time, 0.0)
+        return (travelled, "velocity") if travelled > 0 else (1.0, "unit")
+
+    def _filter(self, pair: _Pair, motion: _Motion) -> None:
+        """Fuse this pair's depths into the structure, and add points where there are none."""
+        noise = self._noise(pair)
+        log_depth, variance = measure_depth(self._structure.p, pair.p_b, motion.T_ck, self._K, noise)
+        log_depth = torch.where(pair.followed, log_depth, torch.nan)
+        self._structure = self._structure.fused(log_depth, variance)
+        inlier = pair.view.inlier[0]
+        p_a, p_b = pair.matches.p_a[0].double()[inlier], pair.matches.p_b[0].double()[inlier]
+        log_depth, variance = measure_depth(p_a, p_b, motion.T_ck, self._K, noise)
+        height, width = pair.flow.flow_ab.shape[-2:]
+        spacing = math.sqrt(width * height / (1.5 * self.config.points))
+        self._structure = self._structure.extended(p_a, log_depth, variance, self.config.points, spacing)
+
+    def _is_new_key(self, pair: _Pair, motion: _Motion) -> bool:
+        """Whether the current frame is to be the next key frame."""
+        if motion.status is StepStatus.LOST:
+            return self._lost >= 2
+        width = pair.flow.flow_ab.shape[-1]
+        far = float(pair.view.motion) > self.config.key_motion * width or pair.overlap < self.config.key_overlap
+        return far or (motion.measured and float(pair.view.parallax) > self.config.key_parallax * width)
