@@ -59,9 +59,6 @@ class OdometryConfig(Settings):
     key_parallax: float = Field(0.003, gt=0, description="parallax that makes a new key frame, share of the width")
     key_motion: float = Field(0.08, gt=0, description="displacement that makes a new key frame, share of the width")
     key_overlap: float = Field(0.6, gt=0, le=1, description="consistent share of the image that keeps a key frame")
-    direction_sigma: float = Field(
-        2.0, gt=0, description="uncertainty of the direction above which depth at hand is used instead, degrees"
-    )
     pnp_threshold: float = Field(2.0, gt=0, description="reprojection error of an inlier, pixels")
     seed: int = Field(0, ge=0, description="of everything drawn at random")
 

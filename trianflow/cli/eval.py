@@ -64,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _odometry(args: argparse.Namespace) -> int:
-    from trianflow.evaluation.odometry import KITTI_LENGTHS, evaluate_odometry, odometry_table
+    from trianflow.evaluation.odometry import KITTI_LENGTHS, evaluate_odometry
+    from trianflow.evaluation.odometry_table import odometry_table
     from trianflow.trajectory import Trajectory
 
     lengths = args.lengths or KITTI_LENGTHS

@@ -53,7 +53,8 @@ def eight_point(p_a: Tensor, p_b: Tensor, weight: Tensor | None = None) -> Tenso
         weight: `(..., N)` non-negative weights of the squared algebraic error; ones by default.
 
     Returns:
-        `F_ba` `(..., 3, 3)` of rank two and unit Frobenius norm. Differentiable.
+        `F_ba` `(..., 3, 3)` of rank two and unit Frobenius norm; NaN for an item whose points are not all finite.
+        Differentiable.
 
     Source: Hartley, "In defense of the eight-point algorithm", PAMI 1997.
     """
@@ -64,7 +65,8 @@ def eight_point(p_a: Tensor, p_b: Tensor, weight: Tensor | None = None) -> Tenso
     q_a = p_a * N_a[..., None, 0, :1] + N_a[..., None, :2, 2]
     q_b = p_b * N_b[..., None, 0, :1] + N_b[..., None, :2, 2]
     A = epipolar_design(q_a, q_b)
-    F = torch.linalg.eigh(A.transpose(-1, -2) @ (A * weight[..., None]))[1][..., 0].unflatten(-1, (3, 3))
+    normal = (A.transpose(-1, -2) @ (A * weight[..., None])).nan_to_num(0.0, 0.0, 0.0)
+    F = torch.linalg.eigh(normal)[1][..., 0].unflatten(-1, (3, 3))
     F = N_b.transpose(-1, -2) @ rank_two(F) @ N_a
     return F / torch.linalg.matrix_norm(F, keepdim=True)
 

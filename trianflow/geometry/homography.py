@@ -55,13 +55,13 @@ def fit_homography(q_a: Tensor, q_b: Tensor, weight: Tensor) -> Tensor:
         weight: `(B, N)` non-negative.
 
     Returns:
-        `(B, 3, 3)` of unit norm.
+        `(B, 3, 3)` of unit norm; without meaning, but finite, for an item whose input is not finite.
 
     Source: Hartley & Zisserman, algorithm 4.1.
     """
     A = homography_design(q_a, q_b).unflatten(-2, (-1, 2))
     M = (A * weight[..., None, None]).flatten(-3, -2).transpose(-1, -2) @ A.flatten(-3, -2)
-    return torch.linalg.eigh(M)[1][..., 0].unflatten(-1, (3, 3))
+    return torch.linalg.eigh(M.nan_to_num(0.0, 0.0, 0.0))[1][..., 0].unflatten(-1, (3, 3))
 
 
 def fit_rotation(rays_a: Tensor, rays_b: Tensor, weight: Tensor) -> Tensor:
@@ -72,11 +72,12 @@ def fit_rotation(rays_a: Tensor, rays_b: Tensor, weight: Tensor) -> Tensor:
         weight: `(..., N)` non-negative.
 
     Returns:
-        `(..., 3, 3)` proper rotation.
+        `(..., 3, 3)` proper rotation; without meaning for an item whose input is not finite.
 
     Source: Kabsch 1976; Umeyama 1991 for the sign.
     """
-    U, _, Vh = torch.linalg.svd((rays_b * weight[..., None]).transpose(-1, -2) @ rays_a)
+    M = (rays_b * weight[..., None]).transpose(-1, -2) @ rays_a
+    U, _, Vh = torch.linalg.svd(M.nan_to_num(0.0, 0.0, 0.0))
     sign = torch.ones_like(U[..., 0])
     sign[..., 2] = torch.linalg.det(U) * torch.linalg.det(Vh)
     return (U * sign[..., None, :]) @ Vh

@@ -23,7 +23,7 @@ from trianflow.geometry.camera import Camera, backproject, invert_pose
 from trianflow.geometry.scale import robust_scale
 from trianflow.odometry.step import Step, StepStatus
 from trianflow.odometry.structure import Structure, follow, measure_depth
-from trianflow.pose.pnp import solve_pnp
+from trianflow.pose.pnp import refine_pnp, solve_pnp
 from trianflow.pose.two_view import TwoView, TwoViewStatus, solve_two_view
 from trianflow.trajectory import Trajectory
 
@@ -58,6 +58,16 @@ class _Pair:
     @property
     def status(self) -> TwoViewStatus:
         return TwoViewStatus(int(self.view.status))
+
+
+@dataclass(frozen=True)
+class _KnownPoints:
+    """Points in the key frame `(N, 3)`, their pixels in the current frame `(N, 2)`, sigma of their log depth `(N,)`."""
+
+    X_a: Tensor
+    p_b: Tensor
+    log_sigma: Tensor
+    source: str
 
 
 @dataclass(frozen=True)
@@ -207,24 +217,32 @@ class VisualOdometry:
         ratio = float(view.inlier.sum() / usable.sum().clamp_min(1))
         if pair.status is TwoViewStatus.STATIC:
             return _Motion(torch.eye(4, dtype=torch.float64), StepStatus.STATIC, inlier_ratio=ratio)
-        sure = math.degrees(float(view.direction_sigma)) < self.config.direction_sigma
-        if not (pair.status is TwoViewStatus.OK and sure):
-            known = self._known_points(pair, key)
-            if known is not None:
-                pnp = solve_pnp(*known, self._K, self.config.pnp_threshold)
-                if pnp.ok:
-                    share = float(pnp.inlier.float().mean())
-                    return _Motion(pnp.T_ba, StepStatus.PNP, "pnp", share)
+        two_view = self._scaled(pair, key, at) if pair.status in (TwoViewStatus.OK, TwoViewStatus.PLANAR) else None
+        known = self._known_points(pair, key)
+        if known is not None and (known.source == "depth" or two_view is None or two_view.status is StepStatus.PLANAR):
+            start = two_view.T_ck if two_view is not None and two_view.scale_source == known.source else None
+            if start is None:
+                pnp = solve_pnp(known.X_a, known.p_b, self._K, self.config.pnp_threshold)
+                start = pnp.T_ba if pnp.ok else None
+            if start is not None:
+                T_ck = refine_pnp(start, known.X_a, known.p_b, self._K, self._noise(pair), known.log_sigma)
+                status = two_view.status if two_view is not None else StepStatus.PNP
+                return _Motion(T_ck, status, known.source, ratio)
+        if two_view is not None:
+            return two_view
         if pair.status is TwoViewStatus.ROTATION_ONLY:
             return _Motion(T_unit, StepStatus.ROTATION_ONLY, inlier_ratio=ratio)
-        if pair.status not in (TwoViewStatus.OK, TwoViewStatus.PLANAR):
-            T_ck = invert_pose(torch.from_numpy(self._predict(at))) @ key.T_wc
-            reason = pair.status.name.lower().replace("_", " ")
-            return _Motion(T_ck, StepStatus.LOST, inlier_ratio=ratio, note=f"{reason}: constant velocity")
+        T_ck = invert_pose(torch.from_numpy(self._predict(at))) @ key.T_wc
+        reason = pair.status.name.lower().replace("_", " ")
+        return _Motion(T_ck, StepStatus.LOST, inlier_ratio=ratio, note=f"{reason}: constant velocity")
+
+    def _scaled(self, pair: _Pair, key: _KeyFrame, at: float) -> _Motion:
+        """The motion of two-view geometry with the length of its translation."""
         length, source = self._length(pair, key, at)
-        T_ck = T_unit.clone()
+        T_ck = pair.view.T_ba[0].double().clone()
         T_ck[:3, 3] *= length
         status = StepStatus.OK if pair.status is TwoViewStatus.OK else StepStatus.PLANAR
+        ratio = float(pair.view.inlier.sum() / pair.matches.valid.sum().clamp_min(1))
         note = "scale from the last speed" if source == "velocity" else ""
         return _Motion(T_ck, status, source, ratio, note, measured=True)
 
@@ -236,16 +254,19 @@ class VisualOdometry:
         depth = torch.from_numpy(key.depth)[row, column].double()
         return torch.where(depth > 0, depth, torch.nan)
 
-    def _known_points(self, pair: _Pair, key: _KeyFrame) -> tuple[Tensor, Tensor] | None:
-        """Points of known depth in the key frame `(N, 3)` and their pixels in the current frame `(N, 2)`."""
+    def _known_points(self, pair: _Pair, key: _KeyFrame) -> _KnownPoints | None:
+        """Points of known depth in the key frame: of the depth source, else of the structure."""
         p_a, p_b, valid = pair.matches.p_a[0].double(), pair.matches.p_b[0].double(), pair.matches.valid[0]
         depth = self._depth_at(key, p_a)
         if depth is not None:
             good = valid & depth.isfinite()
             if int(good.sum()) >= _MIN_POINTS:
-                return backproject(p_a[good], depth[good], self._K), p_b[good]
-        if self.config.scale != "unit" and int(pair.followed.sum()) >= _MIN_POINTS:
-            return self._structure.points(self._K)[pair.followed], pair.p_b[pair.followed]
+                X_a = backproject(p_a[good], depth[good], self._K)
+                return _KnownPoints(X_a, p_b[good], torch.full_like(depth[good], _DEPTH_NOISE), "depth")
+        if self.config.scale in ("auto", "structure") and int(pair.followed.sum()) >= _MIN_POINTS:
+            structure = self._structure.select(pair.followed)
+            X_a = structure.points(self._K)
+            return _KnownPoints(X_a, pair.p_b[pair.followed], structure.variance.sqrt(), "structure")
         return None
 
     def _noise(self, pair: _Pair) -> float:

@@ -14,7 +14,7 @@ from trianflow.geometry.warping import sample
 from trianflow.pose.models import signed_parallax
 
 # Standard deviation of log depth that one change of key frame adds: the flow's coherent errors, as points are handed on.
-_TRANSFER_NOISE = 0.02
+_TRANSFER_NOISE = 0.003
 # A measurement further than this from the filtered depth, in standard deviations, belongs to another point.
 _GATE = 3.0
 

@@ -50,14 +50,28 @@ def reprojection(T_ba: Tensor, X_a: Tensor, p_b: Tensor, K: Tensor) -> tuple[Ten
     return project(X, K) - p_b, torch.cat([-by_X @ skew(X), by_X], -1)
 
 
-def refine_pnp(T_ba: Tensor, X_a: Tensor, p_b: Tensor, K: Tensor, weight: Tensor, scale: float, steps: int = 8) -> Tensor:
-    """Gauss-Newton on the Cauchy loss of the reprojection error.
+def refine_pnp(
+    T_ba: Tensor,
+    X_a: Tensor,
+    p_b: Tensor,
+    K: Tensor,
+    noise: float,
+    depth_sigma: Tensor | None = None,
+    steps: int = 8,
+) -> Tensor:
+    """The pose that best explains pixels of points whose depth is known, doubtful or unknown.
+
+    Gauss-Newton on a Cauchy loss of the reprojection error. An error of the depth moves a point along its epipolar
+    line, so the residual is weighed by a covariance that is wide in that direction: a point of certain depth counts
+    in full, one of unknown depth by its distance to the epipolar line alone, and all between them as they deserve.
 
     Args:
-        T_ba: `(4, 4)` start.
-        X_a, p_b, K: as in `reprojection`.
-        weight: `(N,)` non-negative.
-        scale: pixels at which a point begins to count as an outlier.
+        T_ba: `(4, 4)` start, in the unit of the points.
+        X_a: `(N, 3)` points in frame a, in front of it.
+        p_b: `(N, 2)` pixels in b.
+        K: `(3, 3)`.
+        noise: standard deviation of the pixels on each axis.
+        depth_sigma: `(N,)` standard deviation of the points' log depth; infinite where unknown; zero by default.
         steps: at most.
 
     Returns:
@@ -65,15 +79,27 @@ def refine_pnp(T_ba: Tensor, X_a: Tensor, p_b: Tensor, K: Tensor, weight: Tensor
     """
     best, best_cost = T_ba, torch.inf
     eye = torch.eye(6, dtype=T_ba.dtype)
+    variance = None if depth_sigma is None else (depth_sigma / noise).square()
     for _ in range(steps + 1):
         r, J = reprojection(T_ba, X_a, p_b, K)
-        z = r.square().sum(-1) / scale**2
-        cost = float((weight * torch.log1p(z)).sum())
+        r, J = r / noise, J / noise
+        weighed, weighed_J = r, J
+        if variance is not None:
+            # What a relative error of the depth does to the pixel: J at the point turned into frame b, without translation.
+            u = noise * (J[:, :, 3:] @ (X_a @ T_ba[:3, :3].mT)[..., None])[..., 0]
+            length = u.square().sum(-1).clamp_min(1e-12)
+            # (I + v u u^T)^-1 = I - u u^T / (1 / v + |u|^2)
+            k = 1 / (1 / variance + length)
+            weighed = r - (k * (u * r).sum(-1))[:, None] * u
+            weighed_J = J - k[:, None, None] * u[..., None] * (u[:, None] @ J)
+        z = (r * weighed).sum(-1) / 2.385**2
+        cost = float(torch.log1p(z).sum())
         if not cost < best_cost * (1 - 1e-9):
             break
         best, best_cost = T_ba, cost
-        w = (weight / (1 + z))[:, None, None]
-        A, g = (J.mT @ (w * J)).sum(0), (J.mT @ (w * r[..., None])).sum(0)[:, 0]
+        w = (1 / (1 + z))[:, None, None]
+        A = (w * J).flatten(0, 1).mT @ weighed_J.flatten(0, 1)
+        g = (w * weighed_J).flatten(0, 1).mT @ r.flatten()
         delta, failed = torch.linalg.solve_ex(A + 1e-9 * A.diagonal().max() * eye, -g)
         if failed or not delta.isfinite().all():
             break
@@ -114,7 +140,7 @@ def solve_pnp(
     T_ba = pose_matrix(torch.from_numpy(cv2.Rodrigues(rotation)[0]), torch.from_numpy(translation[:, 0]))
     noise = threshold / 2
     for _ in range(2):
-        T_ba = refine_pnp(T_ba, X, p, K, torch.ones_like(X[:, 0]), 2.385 * noise)
+        T_ba = refine_pnp(T_ba, X, p, K, noise)
         error = reprojection(T_ba, X, p, K)[0].norm(dim=-1)
         # The median of the length of a two-dimensional Gaussian is 1.1774 sigma.
         noise = max(float(error.median()) / 1.1774, 1e-3)

@@ -169,6 +169,8 @@ def _solve(p_a: Tensor, p_b: Tensor, K: Tensor, valid: Tensor, config: TwoViewCo
     outlier = 3 * math.log(4) + 6.6
     cost = (distances + math.log(4) * freedom[:, None]).nan_to_num(outlier).clamp_max(outlier) * valid[:, None]
     cost = cost.sum(-1) + parameters * (4 * count[:, None].clamp_min(1)).log()
+    # A flow is coherently wrong by a small share of a pixel, which thousands of matches would take for a rotation.
+    cost[:, 1] -= 0.5 * count
     model = cost.argmin(1)
 
     # Matches that fit the chosen model, and whether as many would by chance.

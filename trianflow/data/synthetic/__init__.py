@@ -1,0 +1,35 @@
+"""A synthetic world with exact truth: depth, flow, visibility, instances and poses of streets and rooms."""
+
+from trianflow.data.synthetic.paths import PathKind, camera_path
+from trianflow.data.synthetic.scene import Scene
+from trianflow.data.synthetic.textures import TextureBank, make_textures
+from trianflow.data.synthetic.world import (
+    Photometry,
+    RenderedFrames,
+    RenderedPair,
+    SceneKind,
+    SyntheticSequence,
+    degrade,
+    make_scene,
+    random_pairs,
+    render,
+    render_pairs,
+)
+
+__all__ = [
+    "PathKind",
+    "Photometry",
+    "RenderedFrames",
+    "RenderedPair",
+    "Scene",
+    "SceneKind",
+    "SyntheticSequence",
+    "TextureBank",
+    "camera_path",
+    "degrade",
+    "make_scene",
+    "make_textures",
+    "random_pairs",
+    "render",
+    "render_pairs",
+]

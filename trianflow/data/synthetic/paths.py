@@ -12,7 +12,7 @@ from trianflow.data.synthetic.scene import Scene
 
 PathKind = Literal["driving", "handheld", "rotation", "standing", "fast"]
 
-# forward speed in m/s (street, room); sway in metres (sideways, up); turning in radians (yaw, pitch, roll); rate in Hz
+# forward speed in m/s (street, room); sway in metres (sideways, up); turning in radians (yaw, pitch, roll); Hz
 _MANNERS: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float, float], float]] = {
     "driving": ((8.0, 0.45), (0.10, 0.015), (0.012, 0.006, 0.005), 0.35),
     "handheld": ((1.3, 0.35), (0.10, 0.05), (0.16, 0.06, 0.04), 0.45),
@@ -25,8 +25,9 @@ _MANNERS: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float,
 def camera_path(kind: PathKind, scene: Scene, frames: int, fps: float = 10.0, seed: int = 0) -> Tensor:
     """A smooth, collision-free trajectory.
 
-    `driving` follows the scene's route at about 8 m/s (0.45 m/s in a room), `fast` at about 15 m/s (0.9) with livelier
-    turning, `handheld` walks and sways, `rotation` turns about the camera's centre, `standing` repeats one pose.
+    `driving` follows the scene's route at about 8 m/s (0.45 m/s in a room), `fast` at about 15 m/s (0.9) with
+    livelier turning, `handheld` walks and sways, `rotation` turns about the camera's centre, `standing` repeats
+    one pose.
 
     Args:
         kind: manner of moving.
@@ -56,7 +57,10 @@ def camera_path(kind: PathKind, scene: Scene, frames: int, fps: float = 10.0, se
     travelled = speed * (t + 0.2 * (math.cos(phase) - torch.cos(swell * t + phase)) / swell)
     needed, usable = float(travelled[-1]), scene.route.length
     if not room and needed > usable:
-        raise ValueError(f"the street is {usable:.0f} m long, {frames} frames take {needed:.0f} m: ask make_scene for length=")
+        raise ValueError(
+            f"the street is {usable:.0f} m long, {frames} frames take {needed:.0f} m:"
+            " ask make_scene for a greater length="
+        )
     spare = usable if room else usable - needed
     start = spare * float(torch.rand((), generator=g)) * (1.0 if room else 0.5)
     s = start + travelled
@@ -80,7 +84,7 @@ def _wave(g: torch.Generator, t: Tensor, rate: float) -> Tensor:
 
 
 def _look(position: Tensor, height: Tensor, yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
-    """Camera poses from ground position, height above ground, heading (0 is +z, to +x), pitch (up) and roll."""
+    """Camera poses from ground position, height above it, heading (0 is +z, to +x), pitch (up) and roll."""
 
     def turn(axis: int, angle: Tensor) -> Tensor:
         R = torch.eye(3, dtype=torch.float64).repeat(len(angle), 1, 1)

@@ -1,7 +1,7 @@
 """Exact ray casting of convex primitives: which surface a pixel sees, and where it hits it.
 
-The image is cut into tiles; each primitive's conservative screen bounds say which tiles it may touch, and every
-tile tests its own primitives only, the nearest first, until what is left must be hidden.
+The image is cut into tiles; each primitive's conservative screen bounds say which tiles it may touch, and
+every tile tests its own primitives only, the nearest first, until what is left must be hidden.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def box_entry(planes: Tensor) -> Tensor:
 
 
 def round_entry(d: Tensor, eye: Tensor, half: Tensor, ellipsoid: Tensor) -> tuple[Tensor, Tensor]:
-    """Inverse depth at which rays enter round primitives, 0 where they miss, and whether they enter through a cap.
+    """Inverse depth at which rays enter round primitives, 0 where they miss, and whether through a cap.
 
     Args:
         d, eye, half: rays, camera centres and half extents in local axes, `(m, 3, n)` or broadcastable to it.
@@ -123,7 +123,8 @@ def cast(views: Views) -> Tensor:
     hit = (torch.arange(F, device=device) * Q + Q - 1).repeat_interleave(rows * columns)[:, None]
     hit = hit.to(torch.int32).repeat(1, TILE * TILE)
     deepest, start = int(per_tile.max()), 0
-    while start < deepest:  # 0, 1, 2-3, 4-7, ... of each tile: nearest first, and what is hidden by then is left out
+    while start < deepest:
+        # 0, 1, 2-3, 4-7, ... of each tile: the nearest first, and what must be hidden by then is left out
         end = max(2 * start, start + 1)
         chosen = ((layer >= start) & (layer < end)).nonzero()[:, 0]
         chosen = chosen[most[chosen] > buffer.amin(1)[tile[chosen]]]
@@ -145,13 +146,19 @@ def cast(views: Views) -> Tensor:
                 ball = shape[ce][:, None] == ELLIPSOID
                 found, _ = round_entry(values.add_(1e-12), eye[ce][..., None], half[ce][..., None], ball)
             w = found if len(e) == len(w) else w.index_copy_(0, e, found)
-        depth_in = layer[chosen]
-        for k in range(start, end):
-            i = (depth_in == k).nonzero()[:, 0] if end > start + 1 else slice(None)
-            there, new = t[i], w[i]
-            old = buffer[there]
-            hit[there] = torch.where(new > old, c[i][:, None].to(torch.int32), hit[there])
-            buffer[there] = torch.maximum(new, old)
+        # a row a tile, padded to the fullest
+        there, row, alike = torch.unique_consecutive(t, return_inverse=True, return_counts=True)
+        turn = torch.arange(len(t), device=device) - (alike.cumsum(0) - alike)[row]
+        most_alike = int(alike.max()) if len(t) else 1
+        padded = w.new_zeros(len(there), most_alike, TILE * TILE)
+        padded[row, turn] = w
+        owner = c.new_zeros(len(there), most_alike)
+        owner[row, turn] = c
+        w, turn = padded.max(1) if most_alike > 1 else (padded[:, 0], torch.zeros_like(hit[:1]).long())
+        old = buffer[there]
+        winner = owner.gather(1, turn.expand(len(there), -1)).to(torch.int32)
+        hit[there] = torch.where(w > old, winner, hit[there])
+        buffer[there] = torch.maximum(w, old)
         start = end
     hit = hit.unflatten(0, (F, rows, columns)).unflatten(-1, (TILE, TILE)).transpose(2, 3)
     return hit.flatten(3).flatten(1, 2)[:, : views.height, : views.width].flatten().long()
@@ -164,11 +171,12 @@ class Hits:
     Attributes:
         u, v: `(N,)` float32 pixels.
         column: `(N,)` int64, column of `Views.table`: the frame and the primitive.
-        side: `(N,)` int64: the axis of a box's face, 0, 1 or 2; 1 a cap and 3 the side of a round primitive; 0 sky.
+        side: `(N,)` int64: the axis of a box's face, 0, 1 or 2; of a round primitive 1 a cap, 3 its side; 0 sky.
         plane: `(3, N)` float32, the face's inverse depth as an affine function of the pixel (boxes only).
         depth: `(N,)` float32, metres along the camera's z; inf for the sky.
         odd: `(M,)` int64, which of the N are no boxes.
-        ray, point, normal: `(3, M)` float32, of the odd ones, in their primitive's frame; the sky's point is its ray.
+        ray, point, normal: `(3, M)` float32, of the odd ones, in their primitive's frame; the sky's point is
+            its ray.
     """
 
     u: Tensor
@@ -230,7 +238,9 @@ def entries(views: Views, column: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor,
     m = views.planes.flatten(1).T.contiguous().index_select(1, column).unflatten(0, (9, 3))[:, :, None]
     planes = m[:, 0] * u + m[:, 1] * v + m[:, 2]
     w = box_entry(planes.transpose(0, 1))
-    side = torch.where(planes[0] <= torch.minimum(planes[1], planes[2]), 0, torch.where(planes[2] < planes[1], 2, 1))
+    side = torch.where(
+        planes[0] <= torch.minimum(planes[1], planes[2]), 0, torch.where(planes[2] < planes[1], 2, 1)
+    )
     shape = views.table[SHAPE].index_select(0, column)
     odd = (shape != BOX).nonzero()[:, 0]
     if len(odd):

@@ -15,7 +15,7 @@ _FLOORS = ("planks", "tiles", "carpet", "paving")
 _STUFF = ("noise0", "noise1", "noise2", "planks", "tiles", "stripes", "metal", "carpet", "wallpaper")
 
 
-def make_room(seed: int, moving_objects: int, textures: TextureBank, crops: int) -> Scene:
+def make_room(seed: int, moving_objects: int, textures: TextureBank) -> Scene:
     """A room of 7 x 6 to 11 x 9 metres; see `make_scene`."""
     dice = Dice(seed)
     builder = SceneBuilder(textures)
@@ -23,7 +23,13 @@ def make_room(seed: int, moving_objects: int, textures: TextureBank, crops: int)
     clearance = 0.8
     loop = _loop(width / 2 - 2.4, length / 2 - 2.4)
     _shell(builder, dice, width, length, height)
-    pictures = [f"crop{i}" for i in range(crops)] or ["noise0", "noise1", "facade_stone", "facade_brick", "stripes"]
+    pictures = [f"crop{i}" for i in range(textures.crops)] or [
+        "noise0",
+        "noise1",
+        "facade_stone",
+        "facade_brick",
+        "stripes",
+    ]
     for wall in range(4):
         span, away = (width, length / 2) if wall % 2 == 0 else (length, width / 2)
         angle = wall * math.pi / 2
@@ -43,15 +49,35 @@ def make_room(seed: int, moving_objects: int, textures: TextureBank, crops: int)
                 if dice.uniform(0, 1) < 0.6:
                     thick = dice.uniform(0.15, 0.35)
                     ball = ELLIPSOID if dice.uniform(0, 1) < 0.5 else CYLINDER
-                    builder.add(ball, (thick, thick * 1.4, thick), x, z, tall, 0, _STUFF[dice.choice(9)], tint=dice.tint(0.3))
+                    builder.add(
+                        ball,
+                        (thick, thick * 1.4, thick),
+                        x,
+                        z,
+                        tall,
+                        0,
+                        _STUFF[dice.choice(9)],
+                        tint=dice.tint(0.3),
+                    )
             elif kind < 0.75:
                 builder.add(CYLINDER, (deep, 2 * tall / 3, deep), x, z, 0, 0, texture, tint=dice.tint(0.3))
             if tall < 1.2 or kind >= 0.75:
                 x, z = c * middle + s * (away - 0.02), -s * middle + c * (away - 0.02)
                 high = dice.uniform(0.5, 0.9)
                 picture = pictures[dice.choice(len(pictures))]
-                builder.add(BOX, (wide * 0.8 + 0.08, high + 0.08, 0.06), x, z, 1.3, angle, "planks", tint=(0.6,) * 3)
-                builder.add(BOX, (wide * 0.8, high, 0.08), x, z, 1.34, angle, picture, period=max(wide * 0.8, high) * 2)
+                builder.add(
+                    BOX, (wide * 0.8 + 0.08, high + 0.08, 0.06), x, z, 1.3, angle, "planks", tint=(0.6,) * 3
+                )
+                builder.add(
+                    BOX,
+                    (wide * 0.8, high, 0.08),
+                    x,
+                    z,
+                    1.34,
+                    angle,
+                    picture,
+                    period=max(wide * 0.8, high) * 2,
+                )
             place += wide + dice.uniform(0.0, 0.5)
     inner = max(min(width, length) / 2 - 2.4 - clearance - 0.2, 0.0)
     if inner > 0.3:  # a low table in the middle
@@ -61,10 +87,16 @@ def make_room(seed: int, moving_objects: int, textures: TextureBank, crops: int)
         builder.add(ELLIPSOID, (0.3, 0.24, 0.3), 0, 0, 0.56, 0, "noise1")
     for k in range(moving_objects):
         # objects stay low and between the furniture's front and the middle, under the camera's sight line
-        builder.movers.append(Mover(_loop(width / 2 - 1.25, length / 2 - 1.25, 40), dice.uniform(0, 30), dice.uniform(0.2, 0.6)))
+        builder.movers.append(
+            Mover(_loop(width / 2 - 1.25, length / 2 - 1.25, 40), dice.uniform(0, 30), dice.uniform(0.2, 0.6))
+        )
         size = dice.uniform(0.25, 0.4)
-        builder.add(BOX, (size, size, size * 1.3), 0, 0, 0.05, 0, f"noise{k % 3}", tint=dice.tint(0.2), instance=k + 1)
-        builder.add(ELLIPSOID, (size * 0.8,) * 3, 0, 0, size, 0, "stripes", tint=dice.tint(0.2), instance=k + 1)
+        builder.add(
+            BOX, (size, size, size * 1.3), 0, 0, 0.05, 0, f"noise{k % 3}", tint=dice.tint(0.2), instance=k + 1
+        )
+        builder.add(
+            ELLIPSOID, (size * 0.8,) * 3, 0, 0, size, 0, "stripes", tint=dice.tint(0.2), instance=k + 1
+        )
     light = Light(sun=(0.35, -0.9, -0.5), sun_strength=0.4, ambient=0.62, haze=math.inf)
     return builder.finish("room", light, loop, clearance, dice.uniform(1.35, 1.6))
 

@@ -34,7 +34,10 @@ class Curve:
         return self.step * (len(self.points) - 1)
 
     def at(self, s: Tensor, offset: float | Tensor = 0.0) -> tuple[Tensor, Tensor]:
-        """Position `(..., 2)` and heading `(...)` at arc length `s`, `offset` metres to the right; the ends go straight on."""
+        """Position `(..., 2)` and heading `(...)` at arc length `s`, `offset` metres to the right.
+
+        Beyond its ends the curve goes straight on.
+        """
         where = s.double() / self.step
         i = where.floor().clamp(0, len(self.points) - 2).long()
         f = where - i
@@ -47,7 +50,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Mover:
-    """A rigid object that follows a curve at constant speed: `start` and `offset` in metres, `speed` in m/s."""
+    """A rigid object on a curve, at constant speed: `start` and `offset` in metres, `speed` in m/s."""
 
     curve: Curve
     start: float
@@ -56,19 +59,21 @@ class Mover:
     backwards: bool = False
 
     def poses(self, times: Tensor) -> Tensor:
-        """Object to world at `times` `(F,)` seconds: `(F, 4, 4)` float64; the object's origin is on the ground."""
+        """Object to world at `times` `(F,)` seconds: `(F, 4, 4)` float64; its origin is on the ground."""
         direction = -1.0 if self.backwards else 1.0
         position, heading = self.curve.at(self.start + direction * self.speed * times.double(), self.offset)
-        return upright_pose(position[:, 0], torch.zeros(len(times)), position[:, 1], heading + math.pi * self.backwards)
+        return upright_pose(
+            position[:, 0], torch.zeros(len(times)), position[:, 1], heading + math.pi * self.backwards
+        )
 
 
 @dataclass(frozen=True)
 class Light:
-    """Sun, sky and air. `sun` points towards the sun in world axes; `haze` is the distance in metres that fades 63 %."""
+    """Sun, sky and air: `sun` points to the sun in world axes; `haze` metres of air hide 63 %."""
 
     sun: tuple[float, float, float] = (0.5, -0.75, -0.4)
-    sun_strength: float = 0.62
-    ambient: float = 0.5
+    sun_strength: float = 0.72
+    ambient: float = 0.58
     zenith: tuple[float, float, float] = (0.28, 0.47, 0.78)
     horizon: tuple[float, float, float] = (0.78, 0.85, 0.92)
     haze: float = 260.0
@@ -193,6 +198,19 @@ class SceneBuilder:
         around = 2 * math.pi * half[:, 0] / turns
         period[:, 0] = torch.where(shape == BOX, period[:, 0], around)
         return Scene(
-            kind, shape, half, pose, table[:, 9].long(), texture, period, table[:, 13:15].float(),
-            table[:, 15:18].float(), tuple(self.movers), self.textures, light, route, clearance, eye_height,
-        )  # fmt: skip
+            kind,
+            shape,
+            half,
+            pose,
+            table[:, 9].long(),
+            texture,
+            period,
+            table[:, 13:15].float(),
+            table[:, 15:18].float(),
+            tuple(self.movers),
+            self.textures,
+            light,
+            route,
+            clearance,
+            eye_height,
+        )

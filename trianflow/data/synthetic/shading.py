@@ -10,7 +10,6 @@ from trianflow.data.synthetic.raycast import Hits, entries, surface
 from trianflow.data.synthetic.textures import TextureBank
 from trianflow.data.synthetic.views import FACES, SKY, Views
 
-_CHUNK = 65536  # samples shaded at once
 _SUBPIXELS = ((-0.125, -0.375), (0.375, -0.125), (-0.375, 0.125), (0.125, 0.375))
 _CLOUD_SCALE = 0.35
 
@@ -22,18 +21,20 @@ def shade(views: Views, hits: Hits, textures: TextureBank) -> Tensor:
     S, T = face[rows.FACE_S], face[rows.FACE_T]
     s = (S[0] * u + S[1] * v + S[2]) * z
     t = (T[0] * u + T[1] * v + T[2]) * z
-    width_s = torch.hypot(S[0] - s * plane[0], S[1] - s * plane[1]) * z
-    width_t = torch.hypot(T[0] - t * plane[0], T[1] - t * plane[1]) * z
+    width_s = _hypot(S[0] - s * plane[0], S[1] - s * plane[1]) * z
+    width_t = _hypot(T[0] - t * plane[0], T[1] - t * plane[1]) * z
     lit, upright, number = face[rows.FACE_COLOUR], face[rows.FACE_UPRIGHT], face[rows.FACE_TEXTURE]
     if len(hits.odd):
         odd = _shade_odd(views, hits)
-        fields = [x.index_copy(0, hits.odd, y) for x, y in zip((s, t, width_s, width_t, number, upright), odd[:6])]
+        fields = [
+            x.index_copy(0, hits.odd, y) for x, y in zip((s, t, width_s, width_t, number, upright), odd[:6])
+        ]
         s, t, width_s, width_t, number, upright = fields
         lit = lit.index_copy(1, hits.odd, odd[6:9])
     colour = textures.sample(number, s, t, width_s, width_t).T
 
     frame = torch.div(hits.column, views.slots, rounding_mode="floor")
-    air = views.air.index_select(1, frame)
+    air = views.air[: rows.RISE.stop].index_select(1, frame)
     far = torch.where(z.isinf(), 1.0, z)
     rise = air[rows.RISE]
     height = rise[0] + far * (rise[1] * u + rise[2] * v + rise[3])
@@ -45,11 +46,16 @@ def shade(views: Views, hits: Hits, textures: TextureBank) -> Tensor:
     if len(sky):
         up = (height[sky] - rise[0, sky]) / _length(views, hits, sky)
         mix = (up.clamp(0, 0.8) / 0.8).sqrt()
-        blue = horizon[:, sky] + mix * (air[rows.ZENITH][:, sky] - horizon[:, sky])
+        blue = horizon[:, sky] + mix * (views.air[rows.ZENITH][:, frame[sky]] - horizon[:, sky])
         cloud = ((colour[0, sky] - 0.42) / 0.4).clamp(0, 1)
         cloud = cloud * cloud * (3 - 2 * cloud) * (up / 0.12).clamp(0, 1) * 0.85
         out = out.index_copy(1, sky, blue + cloud * (0.97 - blue))
     return out.clamp(0, 1).T
+
+
+def _hypot(x: Tensor, y: Tensor) -> Tensor:
+    """As `torch.hypot`, without its care for overflow: several times faster."""
+    return (x * x).addcmul_(y, y).sqrt_()
 
 
 def _length(views: Views, hits: Hits, which: Tensor) -> Tensor:
@@ -59,7 +65,7 @@ def _length(views: Views, hits: Hits, which: Tensor) -> Tensor:
 
 
 def _shade_odd(views: Views, hits: Hits) -> Tensor:
-    """Texture coordinates, their widths, texture, contact shadow and lit colour of what is no box: `(9, M)`."""
+    """Texture coordinates, their widths, texture, contact shadow, lit colour of what is no box: `(9, M)`."""
     odd, d, point, normal = hits.odd, hits.ray, hits.point, hits.normal
     p = views.table.index_select(1, hits.column[odd])
     z = torch.where(hits.depth[odd].isinf(), 1.0, hits.depth[odd])
@@ -70,10 +76,10 @@ def _shade_odd(views: Views, hits: Hits) -> Tensor:
     m = p[rows.RAY].unflatten(0, (3, 3))
     du = z * (m[:, 0] - d * ((normal * m[:, 0]).sum(0) / along))
     dv = z * (m[:, 1] - d * ((normal * m[:, 1]).sum(0) / along))
-    extent = torch.hypot(du, dv)
+    extent = _hypot(du, dv)
     half = p[rows.HALF]
     rho = (point[0].square() + point[2].square()).clamp(min=1e-6)
-    turn = torch.hypot(du[0] * point[2] - du[2] * point[0], dv[0] * point[2] - dv[2] * point[0]) / rho
+    turn = _hypot(du[0] * point[2] - du[2] * point[0], dv[0] * point[2] - dv[2] * point[0]) / rho
     s = torch.where(cap, point[0], torch.atan2(point[0], point[2]) * half[0])
     t = torch.where(cap, point[2], point[1] - half[1])
     width_s = torch.where(cap, extent[0], turn * half[0])
@@ -99,8 +105,8 @@ def _shade_odd(views: Views, hits: Hits) -> Tensor:
 def picture(views: Views, hits: Hits, textures: TextureBank) -> Tensor:
     """The images `(F, 3, H, W)` float32 RGB in [0, 1], from the hits of all pixel centres in image order.
 
-    Pixels at the border of two surfaces are re-cast with four sub-samples, which test the primitives seen in the
-    3 x 3 neighbourhood; each surface found in a pixel is shaded once, in the middle of its sub-samples.
+    Pixels at the border of two surfaces are re-cast with four sub-samples, which test the primitives seen in
+    the 3 x 3 neighbourhood; each surface found in a pixel is shaded once, in the middle of its sub-samples.
     """
     F, H, W = views.frames, views.height, views.width
     column, side = hits.column.view(F, H, W), hits.side.view(F, H, W)
@@ -120,7 +126,7 @@ def picture(views: Views, hits: Hits, textures: TextureBank) -> Tensor:
 
 
 def _mean_colours(views: Views, seen: Tensor, where: Tensor, textures: TextureBank) -> Tensor:
-    """Colours `(E, 3)` of the pixels `where`, averaged over sub-samples; `seen` holds every pixel's primitive."""
+    """Colours `(E, 3)` of the pixels `where`, averaged over sub-samples; `seen`: every pixel's primitive."""
     H, W, count = views.height, views.width, len(where)
     device = where.device
     line = torch.div(where, W, rounding_mode="floor")

@@ -12,8 +12,15 @@ from trianflow.data.synthetic.textures import TextureBank
 
 _LANE = 3.4  # metres; the camera has the middle of three lanes
 _FACADES = ("facade_brick", "facade_plaster", "facade_grey", "facade_stone", "facade_plaster", "facade_brick")
-_PAINTS = ((0.75, 0.12, 0.10), (0.16, 0.30, 0.62), (0.92, 0.92, 0.90), (0.20, 0.21, 0.23), (0.62, 0.64, 0.66),
-           (0.13, 0.38, 0.28), (0.85, 0.62, 0.14))  # fmt: skip
+_PAINTS = (
+    (0.75, 0.12, 0.10),
+    (0.16, 0.30, 0.62),
+    (0.92, 0.92, 0.90),
+    (0.20, 0.21, 0.23),
+    (0.62, 0.64, 0.66),
+    (0.13, 0.38, 0.28),
+    (0.85, 0.62, 0.14),
+)
 
 
 class Dice:
@@ -33,7 +40,7 @@ class Dice:
         return (level * self.uniform(0.96, 1.04), level, level * self.uniform(0.94, 1.04))
 
 
-def make_street(seed: int, moving_objects: int, textures: TextureBank, length: float, crops: int) -> Scene:
+def make_street(seed: int, moving_objects: int, textures: TextureBank, length: float) -> Scene:
     """A street to drive along for `length` metres; see `make_scene`."""
     dice = Dice(seed)
     builder = SceneBuilder(textures)
@@ -44,7 +51,7 @@ def make_street(seed: int, moving_objects: int, textures: TextureBank, length: f
     walk = dice.uniform(2.2, 3.6)
     _ground(builder, dice, line, ends, half_road, walk)
     for side in (-1, 1):
-        _houses(builder, dice, line, ends, side, half_road + walk, crops)
+        _houses(builder, dice, line, ends, side, half_road + walk)
         _furniture(builder, dice, line, ends, side, half_road, walk)
         s = -ends[0] + dice.uniform(0, 10)
         while s < length + ends[1] * 0.5:
@@ -66,13 +73,16 @@ def make_street(seed: int, moving_objects: int, textures: TextureBank, length: f
 
 
 def _road_line(dice: Dice, length: float, ends: tuple[float, float]) -> Curve:
-    """A gently winding line, straight beyond its ends; its curvature stays below 1/60 m."""
+    """A winding line with a bend, straight beyond its ends; its curvature stays below 1/27 m."""
     step = 0.25
     s = torch.arange(int(length / step) + 1, dtype=torch.float64) * step
     curvature = torch.zeros_like(s)
     for wave in (140.0, 75.0):
-        amplitude, phase = dice.uniform(-1, 1) / 130, dice.uniform(0, 2 * math.pi)
+        amplitude, phase = dice.uniform(-1, 1) / 220, dice.uniform(0, 2 * math.pi)
         curvature += amplitude * torch.sin(2 * math.pi * s / wave + phase)
+    bend, middle = dice.uniform(-0.7, 0.7), length * dice.uniform(0.3, 0.7)
+    within = ((s - middle) / 25).clamp(-1, 1)
+    curvature += bend / 50 * (1 + torch.cos(math.pi * within))
     fade = (torch.minimum(s, s[-1] - s) / 15).clamp(0, 1)
     heading = torch.cumsum(curvature * fade, 0) * step
     heading = heading - heading[0]
@@ -89,7 +99,7 @@ class _Line:
         self.points, self.headings = route.points.tolist(), route.headings.tolist()
 
     def at(self, s: float, offset: float) -> tuple[tuple[float, float], float]:
-        """As `Curve.at`: position on the ground and heading, `offset` metres to the right of arc length `s`."""
+        """As `Curve.at`: position on the ground and heading, `offset` metres right of arc length `s`."""
         where = s / self.step
         i = min(max(int(where), 0), len(self.points) - 2)
         f = where - i
@@ -99,7 +109,9 @@ class _Line:
         return (x + offset * math.cos(heading), z - offset * math.sin(heading)), heading
 
 
-def _ground(builder: SceneBuilder, dice: Dice, line: _Line, ends: tuple[float, float], half_road: float, walk: float) -> None:
+def _ground(
+    builder: SceneBuilder, dice: Dice, line: _Line, ends: tuple[float, float], half_road: float, walk: float
+) -> None:
     (mx, mz), _ = line.at(line.length / 2, 0)
     reach = 2 * line.length + 500
     builder.add(BOX, (reach, 0.5, reach), mx, mz, -0.5 - 0.05, texture="grass", period=7.0)
@@ -115,16 +127,37 @@ def _ground(builder: SceneBuilder, dice: Dice, line: _Line, ends: tuple[float, f
         builder.add(BOX, size, x, z, -0.3 + lift, yaw, surface, tint=tint, offset=(0.3, s % 5.0))
         for side in (-1, 1):
             (x, z), yaw = line.at(s, side * (half_road + walk / 2 + 0.1))
-            builder.add(BOX, (walk - 0.2, 0.3, piece * 1.18), x, z, -0.18 + lift, yaw, "concrete", pavement, offset=(0, s % 4.0))
+            builder.add(
+                BOX,
+                (walk - 0.2, 0.3, piece * 1.18),
+                x,
+                z,
+                -0.18 + lift,
+                yaw,
+                "concrete",
+                pavement,
+                offset=(0, s % 4.0),
+            )
             (x, z), yaw = line.at(s, side * (half_road + 0.1))
-            builder.add(BOX, (0.2, 0.3, piece * 1.18), x, z, -0.15 + lift, yaw, "concrete", tint=(1.1, 1.1, 1.08))
+            builder.add(
+                BOX, (0.2, 0.3, piece * 1.18), x, z, -0.15 + lift, yaw, "concrete", tint=(1.1, 1.1, 1.08)
+            )
             if i * piece < line.length + 0.7 * sum(ends):
                 (x, z), yaw = line.at(s, side * _LANE / 2)
                 builder.add(BOX, (0.16, 0.02, 3.0), x, z, lift, yaw, "white")
         if dice.uniform(0, 1) < 0.5:
             (x, z), yaw = line.at(s + dice.uniform(-2, 2), dice.uniform(-3.5, 3.5))
             if dice.uniform(0, 1) < 0.5:
-                builder.add(BOX, (dice.uniform(0.8, 2.2), 0.02, dice.uniform(1, 4)), x, z, -0.009, yaw, "asphalt", tint=(0.72,) * 3)
+                builder.add(
+                    BOX,
+                    (dice.uniform(0.8, 2.2), 0.02, dice.uniform(1, 4)),
+                    x,
+                    z,
+                    -0.009,
+                    yaw,
+                    "asphalt",
+                    tint=(0.72,) * 3,
+                )
             else:
                 builder.add(CYLINDER, (0.7, 0.02, 0.7), x, z, -0.008, 0, "metal", "cobble", tint=(0.8,) * 3)
     s = dice.uniform(20, 40)
@@ -135,7 +168,9 @@ def _ground(builder: SceneBuilder, dice: Dice, line: _Line, ends: tuple[float, f
         s += dice.uniform(50, 80)
 
 
-def _houses(builder: SceneBuilder, dice: Dice, line: _Line, ends: tuple[float, float], side: int, face: float, crops: int) -> None:
+def _houses(
+    builder: SceneBuilder, dice: Dice, line: _Line, ends: tuple[float, float], side: int, face: float
+) -> None:
     s = -ends[0]
     while s < line.length + ends[1] * 0.75:
         width, depth = dice.uniform(9, 17), dice.uniform(8, 13)
@@ -146,7 +181,9 @@ def _houses(builder: SceneBuilder, dice: Dice, line: _Line, ends: tuple[float, f
         back = dice.uniform(0.1, 1.6)
         (x, z), yaw = line.at(s + width / 2, side * (face + back + depth / 2))
         tint = dice.tint(0.18)
-        builder.add(BOX, (depth, height, width), x, z, 0, yaw, texture, "roof", tint, offset=(width * 0.5, 0.0))
+        builder.add(
+            BOX, (depth, height, width), x, z, 0, yaw, texture, "roof", tint, offset=(width * 0.5, 0.0)
+        )
         (x, z), _ = line.at(s + width / 2, side * (face + back + depth / 2 - 0.1))
         builder.add(BOX, (depth + 0.3, 0.35, width + 0.3), x, z, height, yaw, "concrete", "roof", tint)
         builder.add(BOX, (depth + 0.1, 0.7, width + 0.06), x, z, 0, yaw, "concrete", tint=(0.8, 0.78, 0.75))
@@ -154,8 +191,8 @@ def _houses(builder: SceneBuilder, dice: Dice, line: _Line, ends: tuple[float, f
         (x, z), _ = line.at(s + width / 2, side * (face + back + 0.45))
         if kind < 0.35:  # a shop's awning
             builder.add(BOX, (1.5, 0.22, width * 0.7), x, z, 2.75, yaw, "stripes", tint=dice.tint(0.4))
-        elif kind < 0.6 and crops:
-            picture = f"crop{dice.choice(crops)}"
+        elif kind < 0.6 and builder.textures.crops:
+            picture = f"crop{dice.choice(builder.textures.crops)}"
             builder.add(BOX, (1.0, 2.4, width * 0.5), x, z, 3.2, yaw, picture)
         elif kind < 0.6:
             builder.add(BOX, (0.2, 1.1, width * 0.5), x, z, 3.0, yaw, f"noise{dice.choice(3)}", period=2.4)
@@ -164,7 +201,15 @@ def _houses(builder: SceneBuilder, dice: Dice, line: _Line, ends: tuple[float, f
         s += width + (dice.uniform(2.5, 6) if dice.uniform(0, 1) < 0.3 else 0.06)
 
 
-def _furniture(builder: SceneBuilder, dice: Dice, line: _Line, ends: tuple[float, float], side: int, half_road: float, walk: float) -> None:
+def _furniture(
+    builder: SceneBuilder,
+    dice: Dice,
+    line: _Line,
+    ends: tuple[float, float],
+    side: int,
+    half_road: float,
+    walk: float,
+) -> None:
     s = -ends[0] + dice.uniform(0, 12)
     lamp = True
     while s < line.length + ends[1] * 0.6:
@@ -181,17 +226,36 @@ def _furniture(builder: SceneBuilder, dice: Dice, line: _Line, ends: tuple[float
             builder.add(CYLINDER, (0.32, height + 1.0, 0.32), x, z, 0, 0, "bark")
             builder.add(BOX, (1.3, 0.04, 1.3), x, z, 0.11, yaw, "bark", tint=(0.8, 0.7, 0.6))
             green = dice.tint(0.2)
-            builder.add(ELLIPSOID, (crown, crown * 1.1, crown), x, z, height, dice.uniform(0, 6), "leaves", tint=green)
+            builder.add(
+                ELLIPSOID, (crown, crown * 1.1, crown), x, z, height, dice.uniform(0, 6), "leaves", tint=green
+            )
             for _ in range(2):
                 dx, dz = dice.uniform(-0.5, 0.5) * crown, dice.uniform(-0.5, 0.5) * crown
                 size = crown * dice.uniform(0.6, 0.8)
-                builder.add(ELLIPSOID, (size, size, size), x + dx, z + dz, height + dice.uniform(0, 0.5) * crown,
-                            dice.uniform(0, 6), "leaves", tint=dice.tint(0.25))  # fmt: skip
+                builder.add(
+                    ELLIPSOID,
+                    (size, size, size),
+                    x + dx,
+                    z + dz,
+                    height + dice.uniform(0, 0.5) * crown,
+                    dice.uniform(0, 6),
+                    "leaves",
+                    tint=dice.tint(0.25),
+                )
         lamp = dice.uniform(0, 1) < 0.4
         s += dice.uniform(6, 11)
         if dice.uniform(0, 1) < 0.5:
             (x, z), yaw = line.at(s - 3, side * (half_road + walk - 0.6))
-            builder.add(BOX, (0.5, 0.95, 0.7), x, z, 0.1, yaw, ("planks", "brick", "metal")[dice.choice(3)], tint=dice.tint(0.4))
+            builder.add(
+                BOX,
+                (0.5, 0.95, 0.7),
+                x,
+                z,
+                0.1,
+                yaw,
+                ("planks", "brick", "metal")[dice.choice(3)],
+                tint=dice.tint(0.4),
+            )
 
 
 def _car(builder: SceneBuilder, dice: Dice, x: float, z: float, yaw: float, instance: int) -> None:
@@ -200,10 +264,31 @@ def _car(builder: SceneBuilder, dice: Dice, x: float, z: float, yaw: float, inst
     shift = dice.uniform(0, 1.5), dice.uniform(0, 1.5)
     c, s = math.cos(yaw), math.sin(yaw)
 
-    def put(shape: int, size: tuple[float, float, float], right: float, ahead: float, base: float, texture: str,
-            tint: tuple[float, float, float], top: str | None = None, lying: bool = False) -> None:  # fmt: skip
-        builder.add(shape, size, x + c * right + s * ahead, z - s * right + c * ahead, base, yaw, texture, top, tint,
-                    offset=shift, instance=instance, lying=lying)  # fmt: skip
+    def put(
+        shape: int,
+        size: tuple[float, float, float],
+        right: float,
+        ahead: float,
+        base: float,
+        texture: str,
+        tint: tuple[float, float, float],
+        top: str | None = None,
+        lying: bool = False,
+    ) -> None:
+        builder.add(
+            shape,
+            size,
+            x + c * right + s * ahead,
+            z - s * right + c * ahead,
+            base,
+            yaw,
+            texture,
+            top,
+            tint,
+            offset=shift,
+            instance=instance,
+            lying=lying,
+        )
 
     put(BOX, (1.86, 0.02, long + 0.15), 0, 0, 0.006, "asphalt", (0.3, 0.3, 0.32))
     put(BOX, (1.76, 0.42, long), 0, 0, 0.28, "metal", paint)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 SIZE = 256  # texels a side; a power of two
+_SHARPNESS = 0.7  # of a pixel's extent is averaged; the interpolation between texels does the rest
 _CHUNK = 32768  # samples filtered at once: small enough for the cache
 _LEVELS = int(math.log2(SIZE)) - 1  # the coarsest level used has four texels a side
 
@@ -19,8 +20,9 @@ _LEVELS = int(math.log2(SIZE)) - 1  # the coarsest level used has four texels a 
 class TextureBank:
     """Textures with their rip-maps: every texture averaged over 2^i x 2^j texels for all i and j.
 
-    A rip-map is laid out as one `2 SIZE x 2 SIZE` picture in which level i starts at column `2 SIZE - (2 SIZE >> i)`,
-    so addresses separate into a part for u and a part for v, and grazing views stay sharp along one axis.
+    A rip-map is laid out as one `2 SIZE x 2 SIZE` picture in which level i starts at column
+    `2 SIZE - (2 SIZE >> i)`, so addresses separate into a part for u and a part for v, and grazing views stay
+    sharp along one axis.
 
     Attributes:
         names: one name a texture.
@@ -38,9 +40,10 @@ class TextureBank:
             raise KeyError(f"no texture {name!r} among {', '.join(self.names)}")
         return self.names.index(name)
 
-    def to(self, device: torch.device | str) -> TextureBank:
-        """The same bank on another device."""
-        return replace(self, periods=self.periods.to(device), texels=self.texels.to(device))
+    @property
+    def crops(self) -> int:
+        """How many of the textures are the user's pictures."""
+        return sum(name.startswith("crop") for name in self.names)
 
     def sample(self, texture: Tensor, u: Tensor, v: Tensor, width_u: Tensor, width_v: Tensor) -> Tensor:
         """Filtered colour at texture coordinates.
@@ -65,7 +68,9 @@ class TextureBank:
         row = row * (2 * SIZE) + texture * (4 * SIZE * SIZE)
         index = exact_matmul(torch.cat([row, column]).T, _OUTER.to(u)).to(torch.int32)
         weight = exact_matmul(weight_v.T, _OUTER[:4].to(u)) * exact_matmul(weight_u.T, _OUTER[4:].to(u))
-        return torch.nn.functional.embedding_bag(index, self.texels, mode="sum", per_sample_weights=weight)[:, :3]
+        return torch.nn.functional.embedding_bag(index, self.texels, mode="sum", per_sample_weights=weight)[
+            :, :3
+        ]
 
 
 _OUTER = torch.cat([torch.eye(4).repeat_interleave(4, 1), torch.eye(4).repeat(1, 4)])  # all sums of two fours
@@ -79,8 +84,8 @@ def exact_matmul(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _taps(x: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
-    """Two levels times two neighbours along one axis: `(4, N)` addresses (whole numbers) and weights, float32."""
-    level = (width * SIZE).clamp_(1, 2**_LEVELS).log2_()
+    """Two levels times two neighbours along one axis: `(4, N)` whole addresses and weights, float32."""
+    level = (width * (_SHARPNESS * SIZE)).clamp_(1, 2**_LEVELS).log2_()
     low = level.floor().clamp_(max=_LEVELS - 1)
     blend = level.sub_(low)
     size = torch.exp2(-low).mul_(SIZE)
@@ -119,7 +124,7 @@ def _ripmap(picture: Tensor) -> Tensor:
 
 
 def _noise(g: torch.Generator, low: float, high: float, slope: float = 1.0) -> Tensor:
-    """Tileable band-limited noise `(S, S)`, zero mean, unit deviation; band in cycles a tile, spectrum f^-slope."""
+    """Tileable noise `(S, S)` of zero mean and unit deviation; band in cycles a tile, spectrum f^-slope."""
     spectrum = torch.fft.rfft2(torch.randn(SIZE, SIZE, generator=g))
     fy, fx = torch.fft.fftfreq(SIZE, 1 / SIZE)[:, None], torch.fft.rfftfreq(SIZE, 1 / SIZE)[None]
     f = torch.hypot(fy, fx).clamp(min=0.5)
@@ -140,15 +145,25 @@ def _grid() -> tuple[Tensor, Tensor]:
     return x, y
 
 
-def _mottled(dark: Sequence[float], light: Sequence[float], coarse: float, fine: float) -> Callable[..., Tensor]:
+def _mottled(
+    dark: Sequence[float], light: Sequence[float], coarse: float, fine: float
+) -> Callable[..., Tensor]:
     def make(g: torch.Generator) -> Tensor:
         return _paint(0.5 + coarse * _noise(g, 2, 24) + fine * _noise(g, 16, 110, 0.5), dark, light)
 
     return make
 
 
-def _slabs(rows: int, columns: int, shift: float, joint: float, dark: Sequence[float], light: Sequence[float],
-           mortar: float, spread: float = 0.22) -> Callable[..., Tensor]:  # fmt: skip
+def _slabs(
+    rows: int,
+    columns: int,
+    shift: float,
+    joint: float,
+    dark: Sequence[float],
+    light: Sequence[float],
+    mortar: float,
+    spread: float = 0.22,
+) -> Callable[..., Tensor]:
     """Courses of bricks, paving or tiles, each of its own shade."""
 
     def make(g: torch.Generator) -> Tensor:
@@ -166,8 +181,9 @@ def _slabs(rows: int, columns: int, shift: float, joint: float, dark: Sequence[f
     return make
 
 
-def _facade(wall: Sequence[float], bays: int, window: tuple[float, float], frame: float,
-            brick: bool) -> Callable[..., Tensor]:  # fmt: skip
+def _facade(
+    wall: Sequence[float], bays: int, window: tuple[float, float], frame: float, brick: bool
+) -> Callable[..., Tensor]:
     """Two storeys of windows; `window` is width and height as a share of the bay and the storey."""
 
     def make(g: torch.Generator) -> Tensor:
@@ -183,7 +199,11 @@ def _facade(wall: Sequence[float], bays: int, window: tuple[float, float], frame
         tone = torch.rand(2, bays, generator=g)[storey, bay]
         blind = 0.6 * torch.rand(2, bays, generator=g)[storey, bay] - 0.2
         half_w, half_h = window[0] / 2, window[1] / 2
-        glass = _paint(0.25 + 0.5 * tone + 0.3 * (0.5 - fy) + 0.1 * _noise(g, 2, 20), (0.10, 0.13, 0.17), (0.45, 0.55, 0.66))
+        glass = _paint(
+            0.25 + 0.5 * tone + 0.3 * (0.5 - fy) + 0.1 * _noise(g, 2, 20),
+            (0.10, 0.13, 0.17),
+            (0.45, 0.55, 0.66),
+        )
         curtain = _paint(0.5 + 0.2 * torch.cos(fx * 90) + 0.1 * tone, (0.55, 0.5, 0.42), (0.9, 0.86, 0.78))
         glass = torch.where(fy < -half_h + blind * window[1], curtain, glass)
         bars = (fx.abs() < 0.012 * bays / 2) | ((fy + half_h * 0.35).abs() < 0.009)
@@ -200,7 +220,9 @@ def _facade(wall: Sequence[float], bays: int, window: tuple[float, float], frame
     return make
 
 
-def _stripes(colours: tuple[Sequence[float], Sequence[float]], count: int, vertical: bool) -> Callable[..., Tensor]:
+def _stripes(
+    colours: tuple[Sequence[float], Sequence[float]], count: int, vertical: bool
+) -> Callable[..., Tensor]:
     def make(g: torch.Generator) -> Tensor:
         x, y = _grid()
         wave = torch.sin((x if vertical else y) * 2 * math.pi * count)
@@ -248,33 +270,42 @@ _PATTERNS: dict[str, tuple[float, Callable[..., Tensor]]] = {
 }
 
 
-def make_textures(seed: int = 0, image_crops: Sequence[Tensor] = ()) -> TextureBank:
+def make_textures(
+    seed: int = 0, image_crops: Sequence[Tensor] = (), device: torch.device | str = "cpu"
+) -> TextureBank:
     """The procedural textures, and the user's images as further textures `crop0`, `crop1`, ...
+
+    Without images the bank is made once a process; with them, keep it and hand it to every scene.
 
     Args:
         seed: of the random patterns.
         image_crops: `(3, h, w)` RGB float in [0, 1]; each is mirrored once in x and y so that it tiles.
+        device: where scenes with these textures are rendered.
     """
-    bank = _procedural(seed)
+    bank = _procedural(seed, str(device))
     if not image_crops:
         return bank
     rows = []
     for crop in image_crops:
         small = torch.nn.functional.interpolate(
-            crop[None].float(), size=(SIZE // 2, SIZE // 2), mode="bilinear", antialias=True, align_corners=False
+            crop[None].float(),
+            size=(SIZE // 2, SIZE // 2),
+            mode="bilinear",
+            antialias=True,
+            align_corners=False,
         )[0].clamp(0, 1)
         wide = torch.cat([small, small.flip(2)], 2)
-        rows.append(_ripmap(torch.cat([wide, wide.flip(1)], 1)))
+        rows.append(_ripmap(torch.cat([wide, wide.flip(1)], 1)).to(device))
     names = bank.names + tuple(f"crop{i}" for i in range(len(rows)))
     periods = torch.cat([bank.periods, torch.full((len(rows),), 3.0)])
     return TextureBank(names, periods, torch.cat([bank.texels, *rows]))
 
 
 @lru_cache(maxsize=2)
-def _procedural(seed: int) -> TextureBank:
+def _procedural(seed: int, device: str) -> TextureBank:
     rows = []
     for number, (_, make) in enumerate(_PATTERNS.values()):
         generator = torch.Generator().manual_seed(1000 * seed + number)
         rows.append(_ripmap(make(generator).clamp(0, 1)))
     periods = torch.tensor([period for period, _ in _PATTERNS.values()])
-    return TextureBank(tuple(_PATTERNS), periods, torch.cat(rows))
+    return TextureBank(tuple(_PATTERNS), periods, torch.cat(rows).to(device))

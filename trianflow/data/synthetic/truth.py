@@ -24,8 +24,8 @@ def flow_and_visibility(views: Views, hits: Hits, partner: Tensor) -> tuple[Tens
         partner: `(F,)` int64, the number of each view's partner, which looks at the same scene.
 
     Returns:
-        flow `(F, 2, H, W)` in pixels, and visibility `(F, 1, H, W)` float32: 1 where the point lies inside the other
-        image and nothing hides it there.
+        flow `(F, 2, H, W)` in pixels, and visibility `(F, 1, H, W)` float32: 1 where the point lies inside the
+        other image and nothing hides it there.
     """
     F, H, W, Q = views.frames, views.height, views.width, views.slots
     device = hits.depth.device
@@ -39,7 +39,9 @@ def flow_and_visibility(views: Views, hits: Hits, partner: Tensor) -> tuple[Tens
     instance[Q - 1 :: Q] = 1
     special = (instance > 0).index_select(0, hits.column).nonzero()[:, 0]
     m = still.to(device)[:, :, None]
-    du, dv, dw = (m[i] * u + m[i + 1] * v + (m[i + 2] + m[j] * inverse) for i, j in ((0, 9), (3, 10), (6, 11)))
+    du, dv, dw = (
+        m[i] * u + m[i + 1] * v + (m[i + 2] + m[j] * inverse) for i, j in ((0, 9), (3, 10), (6, 11))
+    )
     du, dv, dw = du.flatten(), dv.flatten(), dw.flatten()
     if len(special):
         us, vs, ws = hits.u[special], hits.v[special], inverse.flatten()[special]
@@ -82,9 +84,9 @@ def flow_and_visibility(views: Views, hits: Hits, partner: Tensor) -> tuple[Tens
 
 
 def _pixel_motion(views: Views, partner: Tensor) -> Tensor:
-    """Change of homogeneous pixels from a view to its partner: `(12, F, Q + 1)` float32, a primitive, then the world.
+    """Change of homogeneous pixels from a view to its partner: `(12, F, Q + 1)` float32, the world last.
 
-    With m one column, (u', v', 1) ~ (u, v, 1) + m[:9] (u, v, 1) + m[9:] / depth: nothing large cancels in the flow.
+    With m one column, (u', v', 1) ~ (u, v, 1) + m[:9] (u, v, 1) + m[9:] / depth: nothing large cancels.
     """
     poses = torch.cat([views.T_cl, views.T_cw[:, None]], 1)
     motion = poses[partner] @ invert_pose(poses)
@@ -96,11 +98,13 @@ def _pixel_motion(views: Views, partner: Tensor) -> Tensor:
 
 
 def _facing(views: Views, hits: Hits, partner: Tensor, column: Tensor) -> Tensor:
-    """Which surface points are turned towards the partner's camera, `(N,)` bool; `column` is their primitive there."""
+    """Which surface points face the partner's camera, `(N,)` bool; `column` is their primitive there."""
     F, Q = views.frames, views.slots
     here = views.table[EYE].unflatten(1, (F, Q))
     there, half = here[:, partner], views.table[HALF].unflatten(1, (F, Q))
-    front = torch.where(here < 0, -there, there) > half  # (3, F, Q): is the face seen here in front of that camera?
+    front = (
+        torch.where(here < 0, -there, there) > half
+    )  # (3, F, Q): is the face seen here in front of that camera?
     facing = front.flatten(1).T.flatten().index_select(0, hits.column * 3 + hits.side.clamp(max=2))
     if len(hits.odd):
         eye = views.table[EYE].index_select(1, column[hits.odd])

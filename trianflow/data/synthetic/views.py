@@ -21,16 +21,16 @@ SUN, DOWN, TEXTURE, PERIOD = slice(16, 19), slice(19, 22), slice(22, 24), slice(
 OFFSET, TINT = slice(26, 28), slice(28, 31)
 # rows of `Views.faces`: texture coordinates' numerators, lit colour, share of contact shadow, texture
 FACE_S, FACE_T, FACE_COLOUR, FACE_UPRIGHT, FACE_TEXTURE = slice(0, 3), slice(3, 6), slice(6, 9), 9, 10
-# rows of `Views.air`: sun, ambient, 1 / haze, zenith, horizon, the camera's height and its ray's world y
-SUN_STRENGTH, AMBIENT, HAZE, ZENITH, HORIZON, RISE = 0, 1, 2, slice(3, 6), slice(6, 9), slice(9, 13)
+# rows of `Views.air`: 1 / haze, horizon, the camera's height and its rays' rise, sun, ambient, zenith
+HAZE, HORIZON, RISE, SUN_STRENGTH, AMBIENT, ZENITH = 0, slice(1, 4), slice(4, 8), 8, 9, slice(10, 13)
 
 
 @dataclass(frozen=True)
 class Views:
     """F cameras in the scenes they look at, ready for casting.
 
-    A plane seen by a pinhole has an inverse depth that is affine in the pixel, and so have all local coordinates
-    over the depth; boxes therefore need three numbers a plane, and three more a texture coordinate.
+    A plane seen by a pinhole has an inverse depth that is affine in the pixel, and so have all local
+    coordinates over the depth; boxes therefore need three numbers a plane, and three a texture coordinate.
 
     Attributes:
         height, width: image size in pixels.
@@ -72,7 +72,12 @@ class Views:
 
 
 def make_views(
-    scenes: Sequence[Scene], T_wc: Sequence[Tensor], times: Sequence[Tensor], K: Tensor, height: int, width: int
+    scenes: Sequence[Scene],
+    T_wc: Sequence[Tensor],
+    times: Sequence[Tensor],
+    K: Tensor,
+    height: int,
+    width: int,
 ) -> Views:
     """Put cameras into scenes.
 
@@ -120,11 +125,20 @@ def make_views(
     fixed = static.transpose(0, 1)
     table = torch.cat([moving, fixed[:4], light, fixed[4:]]).flatten(1)
     device = scenes[0].textures.texels.device
-    air = torch.cat([lights, rise], 1).T.float()
+    air = torch.cat([lights[:, 2:3], lights[:, 6:9], rise, lights[:, :2], lights[:, 3:6]], 1).T.float()
     return Views(
-        height, width, slots, table.to(device), planes.to(device), faces.to(device), air.contiguous().to(device),
-        T_cl, T_cw, K, instance.repeat_interleave(frames_of, 0).to(device),
-    )  # fmt: skip
+        height,
+        width,
+        slots,
+        table.to(device),
+        planes.to(device),
+        faces.to(device),
+        air.contiguous().to(device),
+        T_cl,
+        T_cw,
+        K,
+        instance.repeat_interleave(frames_of, 0).to(device),
+    )
 
 
 def _padded(x: Tensor, slots: int) -> Tensor:
@@ -141,7 +155,14 @@ def _static(scene: Scene, slots: int) -> Tensor:
 
 
 def _boxes(
-    ray: Tensor, eye: Tensor, half: Tensor, shape: Tensor, sun: Tensor, down: Tensor, skin: Tensor, lights: Tensor
+    ray: Tensor,
+    eye: Tensor,
+    half: Tensor,
+    shape: Tensor,
+    sun: Tensor,
+    down: Tensor,
+    skin: Tensor,
+    lights: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """`Views.planes` and `Views.faces`; `ray` is `(F, Q, 3, 3)`, `eye`, `half`, `sun`, `down` `(F, Q, 3)`."""
     side = torch.where(eye < 0, -1.0, 1.0)

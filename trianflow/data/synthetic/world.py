@@ -1,9 +1,9 @@
-"""The synthetic world's façade: scenes, rendered frames, pairs with exact truth, sequences and training pairs."""
+"""The synthetic world's façade: scenes, rendered frames, pairs with exact truth, sequences, training pairs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
@@ -15,7 +15,7 @@ from trianflow.data.synthetic.room import make_room
 from trianflow.data.synthetic.scene import Scene
 from trianflow.data.synthetic.shading import picture
 from trianflow.data.synthetic.street import make_street
-from trianflow.data.synthetic.textures import make_textures
+from trianflow.data.synthetic.textures import TextureBank, make_textures
 from trianflow.data.synthetic.truth import flow_and_visibility
 from trianflow.data.synthetic.views import Views, make_views
 from trianflow.geometry.camera import Camera, invert_pose
@@ -38,7 +38,7 @@ class Photometry:
     noise: float = 0.0
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Degrade `(F, 3, H, W)` images, every frame independently; drawn on the CPU, the same on every device."""
+        """Degrade `(F, 3, H, W)` images, each on its own; drawn on the CPU, the same on every device."""
         draw = torch.randn(2, len(images), 1, 1, 1, generator=generator).to(images)
         images = images * (self.gain * draw[0]).exp() + self.offset * draw[1]
         if self.noise:
@@ -63,7 +63,7 @@ class RenderedFrames:
 
 @dataclass(frozen=True)
 class RenderedPair:
-    """B pairs of views with exact truth; masks are 1 where the pixel's surface point is seen in the other view.
+    """B pairs of views with exact truth; masks are 1 where a pixel's surface point is seen in the other view.
 
     Attributes:
         image_a, image_b: `(B, 3, H, W)` float32 RGB in [0, 1].
@@ -93,9 +93,8 @@ def make_scene(
     kind: SceneKind,
     seed: int,
     moving_objects: int = 0,
-    image_crops: Sequence[Tensor] = (),
+    textures: TextureBank | None = None,
     length: float = 160.0,
-    device: torch.device | str = "cpu",
 ) -> Scene:
     """A random scene.
 
@@ -103,21 +102,19 @@ def make_scene(
         kind: `street` (curved, with houses, trees, lamps, cars) or `room` (furnished, closed).
         seed: of everything; the same seed gives the same scene.
         moving_objects: cars that drive, or things that slide about the room.
-        image_crops: `(3, h, w)` RGB float in [0, 1] pictures to use as textures.
+        textures: a bank of `make_textures`, with the user's pictures or on another device; where it lies, the
+            scene is rendered. By default the procedural textures on the CPU.
         length: metres of the street's drivable part.
-        device: where to render.
 
     Raises:
         ValueError: for an unknown kind.
     """
-    textures = make_textures(0, image_crops)
+    bank = textures or make_textures()
     if kind == "street":
-        scene = make_street(seed, moving_objects, textures, length, len(image_crops))
-    elif kind == "room":
-        scene = make_room(seed, moving_objects, textures, len(image_crops))
-    else:
-        raise ValueError(f"no scene {kind!r} among street, room")
-    return scene if str(device) == "cpu" else scene.on(device)
+        return make_street(seed, moving_objects, bank, length)
+    if kind == "room":
+        return make_room(seed, moving_objects, bank)
+    raise ValueError(f"no scene {kind!r} among street, room")
 
 
 def render(scene: Scene, T_wc: Tensor, times: Tensor, camera: Camera) -> RenderedFrames:
@@ -152,9 +149,19 @@ def render_pairs(
     """
     B = len(scenes)
     if not len(T_wc) == len(times) == len(K) == B:
-        raise ValueError(f"{B} scenes, {len(T_wc)} poses, {len(times)} times and {len(K)} intrinsics do not pair up")
+        counts = f"{B} scenes, {len(T_wc)} poses, {len(times)} times and {len(K)} intrinsics"
+        raise ValueError(f"{counts} do not pair up")
     if any(scene.textures is not scenes[0].textures for scene in scenes):
         raise ValueError("the scenes of a batch must share one texture bank")
+    if B > 1 and scenes[0].textures.texels.device.type == "cpu":
+        # one at a time stays in the cache
+        single = [
+            render_pairs(scenes[i : i + 1], T_wc[i : i + 1], times[i : i + 1], K[i : i + 1], height, width)
+            for i in range(B)
+        ]
+        return RenderedPair(
+            *(torch.cat([getattr(pair, f.name) for pair in single]) for f in fields(RenderedPair))
+        )
     views = make_views(scenes, list(T_wc), list(times), K.repeat_interleave(2, 0), height, width)
     hits = _hits(views)
     image = picture(views, hits, scenes[0].textures)
@@ -163,9 +170,19 @@ def render_pairs(
     depth, instance = _depth(views, hits), _instances(views, hits)
     T_ba = invert_pose(T_wc[:, 1]) @ T_wc[:, 0]
     return RenderedPair(
-        image[0::2], image[1::2], depth[0::2], depth[1::2], flow[0::2], flow[1::2],
-        visible[0::2], visible[1::2], instance[0::2], instance[1::2], T_ba, K.double(),
-    )  # fmt: skip
+        image[0::2],
+        image[1::2],
+        depth[0::2],
+        depth[1::2],
+        flow[0::2],
+        flow[1::2],
+        visible[0::2],
+        visible[1::2],
+        instance[0::2],
+        instance[1::2],
+        T_ba,
+        K.double(),
+    )
 
 
 @dataclass(frozen=True)
@@ -188,9 +205,15 @@ class SyntheticSequence:
 
     @classmethod
     def make(
-        cls, kind: SceneKind, path: PathKind, frames: int, camera: Camera, fps: float = 10.0, seed: int = 0,
+        cls,
+        kind: SceneKind,
+        path: PathKind,
+        frames: int,
+        camera: Camera,
+        fps: float = 10.0,
+        seed: int = 0,
         moving_objects: int = 0,
-    ) -> SyntheticSequence:  # fmt: skip
+    ) -> SyntheticSequence:
         """A random scene with a random path through it, long enough for the path."""
         length = 40.0 + 20.0 * frames / fps if kind == "street" else 0.0
         scene = make_scene(kind, seed, moving_objects, length=length)
@@ -212,20 +235,28 @@ class SyntheticSequence:
     def __iter__(self) -> Iterator[RenderedPair]:
         for i in range(len(self)):
             times = torch.tensor([[i, i + 1]], dtype=torch.float64) / self.fps
-            yield render_pairs(
-                [self.scene], self.T_wc[None, i : i + 2], times, self.camera.K()[None], self.camera.height, self.camera.width
-            )
+            size = self.camera.height, self.camera.width
+            yield render_pairs([self.scene], self.T_wc[None, i : i + 2], times, self.camera.K()[None], *size)
 
 
 _PAIR_PATHS: tuple[tuple[PathKind, float], ...] = (
-    ("driving", 0.4), ("handheld", 0.25), ("fast", 0.2), ("rotation", 0.1), ("standing", 0.05)
-)  # fmt: skip
+    ("driving", 0.4),
+    ("handheld", 0.25),
+    ("fast", 0.2),
+    ("rotation", 0.1),
+    ("standing", 0.05),
+)
 
 
 def random_pairs(
-    batch: int, height: int, width: int, seed: int, photometry: Photometry | None = None, street_share: float = 0.65,
-    image_crops: Sequence[Tensor] = (), device: torch.device | str = "cpu",
-) -> RenderedPair:  # fmt: skip
+    batch: int,
+    height: int,
+    width: int,
+    seed: int,
+    photometry: Photometry | None = None,
+    street_share: float = 0.65,
+    textures: TextureBank | None = None,
+) -> RenderedPair:
     """Random pairs for training: new scenes, cameras, manners of moving and moving objects, from one seed.
 
     Args:
@@ -234,8 +265,7 @@ def random_pairs(
         seed: item i is drawn from `(seed, i)` alone, whatever the batch size.
         photometry: applied to the images; a moderate one by default.
         street_share: how many of the scenes are streets, in [0, 1].
-        image_crops: pictures to use as textures; pass the same list object to reuse the textures made of it.
-        device: where to render.
+        textures: as for `make_scene`.
     """
     scenes, poses, times, intrinsics = [], [], [], []
     for item in range(batch):
@@ -243,7 +273,7 @@ def random_pairs(
         draw = torch.rand(8, generator=g).tolist()
         number = int(torch.randint(2**31, (), generator=g))
         kind: SceneKind = "street" if draw[0] < street_share else "room"
-        scene = make_scene(kind, number, int(draw[1] * 4), image_crops, 50.0, device)
+        scene = make_scene(kind, number, int(draw[1] * 4), textures, 50.0)
         weights = torch.tensor([w for _, w in _PAIR_PATHS])
         path = _PAIR_PATHS[int(torch.multinomial(weights, 1, generator=g))][0]
         fps = 6 + 14 * draw[2]
@@ -255,14 +285,13 @@ def random_pairs(
         poses.append(T_wc)
         times.append(torch.tensor([shift, shift + 1], dtype=torch.float64) / fps)
         intrinsics.append(camera.K())
-    pair = render_pairs(scenes, torch.stack(poses), torch.stack(times), torch.stack(intrinsics), height, width)
+    truth = torch.stack(poses), torch.stack(times), torch.stack(intrinsics)
+    pair = render_pairs(scenes, *truth, height, width)
     return degrade(pair, photometry or Photometry(0.05, 0.01, 0.01), torch.Generator().manual_seed(seed))
 
 
 def degrade(pair: RenderedPair, photometry: Photometry, generator: torch.Generator) -> RenderedPair:
     """The pair with photometry applied to its images, and nothing else changed."""
-    from dataclasses import replace
-
     images = photometry(torch.cat([pair.image_a, pair.image_b]), generator)
     return replace(pair, image_a=images[: len(pair.K)], image_b=images[len(pair.K) :])
 

@@ -1,0 +1,254 @@
+"""`trianflow vo`: the camera trajectory of a video or a folder of images."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trianflow.cli.common import add_input_arguments, open_input
+from trianflow.cli.progress import Progress
+from trianflow.config import OdometryConfig, load_settings
+from trianflow.data.frames import Frame, FrameSource
+from trianflow.errors import TrianflowError, UsageError
+from trianflow.odometry.report import GUESSED, Remark, RunReport, run_facts
+from trianflow.odometry.run import OdometryRun, prepare_output, run_odometry
+from trianflow.odometry.step import Step
+from trianflow.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from trianflow.geometry.camera import Camera
+
+_DESCRIPTION = """\
+Estimate the camera's trajectory. Writes into the output folder, row by row while it works:
+  trajectory.tum    t x y z qx qy qz qw, seconds, camera to world; one row a frame
+  trajectory.kitti  12 numbers a row, the same poses
+  report.json       what was done with each frame and why, the configuration, versions, speed
+  trajectory.png    seen from above, and the height
+Ctrl-C stops after the frame at hand and leaves these files. Exit code 1 where most poses are guesses."""
+_EPILOG = """\
+examples:
+  trianflow vo drive.mp4 --calib calib.yaml
+  trianflow vo kitti/07 --preset fast --gt kitti/07/poses.txt
+  trianflow vo room/rgb --depth room/depth --depth-scale 5000 --out out/room
+  trianflow vo drive.mp4 --intrinsics 620 620 404 309 --stride 2 matches.count=4000 two_view.threshold=1"""
+_COMMON_FOLDERS = re.compile(r"image_?\d*|images|rgb|color|data|frames|left|cam\d", re.IGNORECASE)
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `vo` to the sub-commands."""
+    parser = subparsers.add_parser(
+        "vo",
+        help="camera trajectory of a video or a folder of images",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `vo` to a parser."""
+    add_input_arguments(parser)
+    method = parser.add_argument_group("method")
+    method.add_argument(
+        "--preset", choices=["accurate", "fast"], default="accurate", help="settings to begin with (accurate)"
+    )
+    method.add_argument("--flow", default=None, metavar="NAME", help="optical flow: dis")
+    method.add_argument(
+        "--scale",
+        choices=["auto", "depth", "structure", "unit"],
+        default=None,
+        help="where the length of a step comes from: measured depth, the structure carried along, or one unit"
+        " a step (auto: depth with --depth, else structure)",
+    )
+    method.add_argument(
+        "--seed", type=int, default=None, metavar="N", help="of all that is random (default 0)"
+    )
+    method.add_argument("--config", default=None, metavar="FILE", help="YAML with settings")
+    method.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="single settings, the last word; see README.md"
+    )
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--out", default=None, metavar="DIR", help="folder of the results (out/NAME-OF-THE-INPUT)"
+    )
+    output.add_argument(
+        "--gt", default=None, metavar="FILE", help="true trajectory (TUM, KITTI or COLMAP) to compare with"
+    )
+    output.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run `trianflow vo`; 0 where the work was done, 1 where most poses are guesses or a result is missing.
+
+    Raises:
+        UsageError: an argument that cannot be right.
+        TrianflowError: input, calibration or output that cannot be used.
+        KeyboardInterrupt: stopped by the user, after the results of the frames so far were written.
+    """
+    return execute(args)[0]
+
+
+def execute(args: argparse.Namespace) -> tuple[int, OdometryRun]:
+    """`run`, with the outcome beside the exit code."""
+    import torch
+
+    torch.set_num_threads(1)  # many small tensors: more threads only cost; OpenCV's flow has all cores
+    config = _configuration(args)
+    truth = _truth(args.gt) if args.gt is not None else None
+    frames, camera, calibration, notes = open_input(args)
+    if frames.depth is not None and config.scale not in ("auto", "depth"):
+        notes.append(f"--depth is not used with --scale {config.scale}")
+    out = prepare_output(_output(args.out, frames))
+    report = RunReport(run_facts(camera, config, frames, calibration, args.preset), notes=notes)
+    quiet = getattr(args, "quiet", False)
+    if not quiet:
+        for note in notes:
+            _warn(note, "note")
+    try:
+        outcome = _track(frames, camera, config, out, report, truth, args)
+    except KeyboardInterrupt:
+        if report.rows and not quiet:
+            print(f"stopped after {len(report.rows)} frames; results so far in {out}", file=sys.stderr)
+        raise
+    failed = _judge(outcome, notes)
+    if args.json:
+        summary = report.to_dict(frames=False)
+        print(json.dumps({**summary, "out": str(out), "files": outcome.files}, indent=2, allow_nan=False))
+    elif not quiet:
+        print("\n".join(summary_lines(outcome)))
+    return int(failed), outcome
+
+
+def summary_lines(outcome: OdometryRun) -> list[str]:
+    """The run in a few lines for a person."""
+    report = outcome.report
+    summary = report.summary()
+    counts = ", ".join(f"{count} {status}" for status, count in summary["statuses"].items())
+    unit = "m" if report.unit == "metres" else "in an arbitrary unit (one camera does not tell the scale)"
+    lines = [
+        f"frames  {summary['frames']}: {counts}",
+        f"speed   {summary['fps']:.1f} frames a second, median {summary['ms_median']:.0f} ms a frame",
+        f"path    {report.path_length:.4g} {unit}",
+    ]
+    truth = report.evaluation
+    if truth is not None:
+        ate, length = truth["ate"]["rmse"], truth["path_length"]
+        label = {"se3": "6-DoF", "sim3": "7-DoF"}[truth["alignment"]]
+        share = f" = {100 * ate / length:.2f} % of {length:.1f} m" if length > 0 else ""
+        lines.append(f"truth   ATE {ate:.3f} m rmse{share}, {label} alignment, {truth['compared']} poses")
+        if truth["t_err"] is not None:
+            errors = f"t_err {truth['t_err']:.2f} %, r_err {truth['r_err']:.3f} deg/100 m"
+            lines.append(f"        {errors} over 100 ... 800 m (KITTI)")
+        else:
+            lines.append("        shorter than 100 m: for t_err, trianflow eval odometry --lengths 10 20 ...")
+    return [*lines, f"files   {outcome.out}: {', '.join(outcome.files)}"]
+
+
+def _track(
+    frames: FrameSource,
+    camera: Camera,
+    config: OdometryConfig,
+    out: Path,
+    report: RunReport,
+    truth: Trajectory | None,
+    args: argparse.Namespace,
+) -> OdometryRun:
+    """Run with progress on stderr; the first Ctrl-C ends it between two frames, the second at once."""
+    verbose = getattr(args, "verbose", 0)
+    with _interruption() as stopped, Progress(frames.length, getattr(args, "quiet", False)) as progress:
+
+        def on_step(frame: Frame, step: Step, remark: Remark | None) -> None:
+            progress.advance(step.status.value)
+            if verbose and step.note:
+                progress.say(f"frame {step.index} ({frame.name}): {step.status}: {step.note}")
+            elif remark is not None and step.status in GUESSED:
+                progress.say(f"trianflow: warning: frame {remark.first} {step.status}: {remark.text}")
+            if stopped.is_set():
+                raise KeyboardInterrupt
+
+        return run_odometry(frames, camera, config, out, report=report, truth=truth, on_step=on_step)
+
+
+def _judge(outcome: OdometryRun, told: list[str]) -> bool:
+    """Say what went wrong, and whether it means failure."""
+    report = outcome.report
+    for remark in report.remarks.values():
+        if remark.count > 1 and remark.status in GUESSED:
+            _warn(f"{remark.count} frames {remark.status}, the first {remark.first}: {remark.text}")
+    for note in report.notes:
+        if note not in told:
+            _warn(note)
+    for problem in outcome.problems:
+        _warn(problem)
+    number = len(report.rows)
+    if number == 1:
+        _warn("a single frame: its pose is the origin, there is no motion to estimate")
+    if report.guessed * 2 > number:
+        _warn(f"{report.guessed} of {number} poses are guesses (lost or bridged): this is not a trajectory")
+        return True
+    return bool(outcome.problems)
+
+
+def _configuration(args: argparse.Namespace) -> OdometryConfig:
+    """The preset, the file, the options, and last the words `key=value`."""
+    given = {key: getattr(args, key) for key in ("flow", "scale", "seed")}
+    options = [f"{key}={value}" for key, value in given.items() if value is not None]
+    if args.scale == "depth" and args.depth is None:
+        raise UsageError("--scale depth needs measured depth: --depth DIR")
+    return load_settings(OdometryConfig.preset(args.preset), args.config, [*options, *args.overrides])
+
+
+def _truth(path: str) -> Trajectory:
+    if importlib.util.find_spec("evo") is None:
+        raise TrianflowError("--gt: the comparison is computed by evo: pip install 'trianflow[eval]'")
+    return Trajectory.load(Path(path).expanduser())
+
+
+def _output(given: str | None, frames: FrameSource) -> Path:
+    """The folder of the results: as given, else `out/` and the name of the input."""
+    if given is not None:
+        out = Path(given).expanduser()
+    else:
+        path = Path(frames.name)
+        name = path.stem if frames.kind == "video" else path.name
+        if frames.kind == "folder" and _COMMON_FOLDERS.fullmatch(name):  # the sequence has the telling name
+            name = f"{frames.path.absolute().parent.name}_{name}"
+        out = Path("out") / (re.sub(r"[^\w.-]+", "_", name).strip("._") or "frames")
+    if frames.kind == "folder" and out.resolve() == frames.path.resolve():
+        raise UsageError(f"--out {out} is the folder of the input images: the results would become frames")
+    return out
+
+
+@contextmanager
+def _interruption() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets; the second raises KeyboardInterrupt as ever."""
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+    before: Any = signal.getsignal(signal.SIGINT)
+
+    def on_signal(number: int, stack: Any) -> None:
+        signal.signal(signal.SIGINT, before)
+        stopped.set()
+
+    signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _warn(text: str, kind: str = "warning") -> None:
+    print(f"trianflow: {kind}: {text}", file=sys.stderr, flush=True)

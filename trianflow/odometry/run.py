@@ -1,0 +1,211 @@
+"""A whole run: frames in, trajectory files, report and picture out; what is done survives an interruption."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from trianflow.config import OdometryConfig
+from trianflow.data.frames import Frame, FrameSource
+from trianflow.errors import TrianflowError
+from trianflow.geometry.camera import Camera
+from trianflow.odometry.pipeline import VisualOdometry
+from trianflow.odometry.report import Remark, RunReport, run_facts
+from trianflow.odometry.step import Step
+from trianflow.trajectory import Trajectory, TrajectoryWriter
+
+TUM, KITTI, REPORT, PICTURE = "trajectory.tum", "trajectory.kitti", "report.json", "trajectory.png"
+_SAVE_EVERY = 10.0  # seconds between two writings of the report: what a killed run loses of it
+_UNMARKED = ("first", "pnp", "duplicate")  # statuses that the picture shows as ok: their pose is as good
+
+OnStep = Callable[[Frame, Step, Remark | None], None]
+
+
+@dataclass
+class OdometryRun:
+    """The outcome of `run_odometry`.
+
+    Attributes:
+        out: the folder that holds the files.
+        report: as written to `report.json`.
+        trajectory: as written to `trajectory.tum`.
+        files: names of the files that were written.
+        problems: what could not be done beside the trajectory (evaluation, picture), one line each.
+    """
+
+    out: Path
+    report: RunReport
+    trajectory: Trajectory
+    files: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def prepare_output(out: str | Path) -> Path:
+    """Make the folder of the results and make sure that files can be written to it.
+
+    Raises:
+        TrianflowError: it cannot be made, is a file, or is not writable.
+    """
+    out = Path(out).expanduser()
+    probe = out / f".trianflow-{os.getpid()}"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as e:
+        reason = "it is a file" if isinstance(e, FileExistsError) else e.strerror
+        raise TrianflowError(f"{out}: cannot write the results there: {reason}") from e
+    return out
+
+
+def run_odometry(
+    frames: Iterable[Frame],
+    camera: Camera,
+    config: OdometryConfig | None = None,
+    out: str | Path = "out",
+    *,
+    report: RunReport | None = None,
+    truth: Trajectory | None = None,
+    on_step: OnStep | None = None,
+) -> OdometryRun:
+    """Track every frame and write the results as they come.
+
+    `trajectory.tum` and `trajectory.kitti` get a row as soon as a frame is done, flushed: a killed run leaves
+    what it did. `report.json` is written at the start, every ten seconds and at the end; its `state`
+    says whether the run came to its end. `trajectory.png` is drawn at the end, also after an interruption.
+
+    Args:
+        frames: in order of time; a `FrameSource` or any other iterable.
+        camera: of the frames, distortion included.
+        config: the accurate preset by default.
+        out: folder of the results, made where it is missing; files of an earlier run are replaced.
+        report: an empty report with the facts to begin with; by default those of the arguments.
+        truth: trajectory to compare with: fills `report.evaluation` and is drawn beneath the estimate.
+        on_step: called after a frame's rows are on disk, with the frame, its step and, the first time that
+            something of its kind happens, a remark.
+
+    Returns:
+        What was done. That the truth does not fit or the picture fails is a line in its `problems`.
+
+    Raises:
+        TrianflowError: the folder cannot be written, or there is not one frame.
+        BaseException: whatever tracking, reading or `on_step` raised, `KeyboardInterrupt` too, after the
+            files have been completed.
+    """
+    config = config or OdometryConfig()
+    source = frames if isinstance(frames, FrameSource) else None
+    if report is None:
+        report = RunReport(run_facts(camera, config, source))
+    report.metric = source is not None and source.depth is not None and config.scale in ("auto", "depth")
+    out = prepare_output(out)
+    run = OdometryRun(out, report, Trajectory(np.zeros(0), np.zeros((0, 4, 4))))
+    given = report.notes
+    _take_notes(report, given, source)
+    odometry = VisualOdometry(camera, config)
+    (out / PICTURE).unlink(missing_ok=True)  # of an earlier run
+    report.save(out / REPORT)
+    try:
+        with (
+            TrajectoryWriter(out / TUM) as tum,
+            TrajectoryWriter(out / KITTI) as kitti,
+            _closing(frames) as stream,
+        ):
+            begin = saved = time.perf_counter()
+            for frame in stream:
+                step = odometry.track(frame)
+                tum.write(step.time, step.T_wc)
+                kitti.write(step.time, step.T_wc)
+                remark = report.add(frame, step)
+                now = time.perf_counter()
+                report.seconds = now - begin
+                if now - saved > _SAVE_EVERY:
+                    report.save(out / REPORT)
+                    saved = now
+                if on_step is not None:
+                    on_step(frame, step, remark)
+        if not report.rows:
+            raise TrianflowError("the input has not one frame")
+        report.state = "complete"
+    except BaseException as e:
+        interrupted = isinstance(e, KeyboardInterrupt)
+        report.state = "interrupted" if interrupted else "failed"
+        report.error = "" if interrupted else (str(e) or type(e).__name__).splitlines()[0]
+        with contextlib.suppress(TrianflowError):  # the disk may be what failed: the cause is worth more
+            _take_notes(report, given, source)
+            _finish(run, odometry.trajectory, truth if interrupted else None)
+        raise
+    _take_notes(report, given, source)
+    _finish(run, odometry.trajectory, truth)
+    return run
+
+
+def _take_notes(report: RunReport, given: list[str], source: FrameSource | None) -> None:
+    """The notes of the input, which change while it is read, and those that were given."""
+    found = source.notes if source is not None else []
+    report.notes = [*found, *(note for note in given if note not in found)]
+
+
+def _finish(run: OdometryRun, trajectory: Trajectory, truth: Trajectory | None) -> None:
+    """Report first, then what may fail: evaluation and picture."""
+    report, out = run.report, run.out
+    run.trajectory = trajectory
+    run.files = [TUM, KITTI, REPORT]
+    report.save(out / REPORT)
+    if not report.rows:
+        return
+    alignment = "se3" if report.unit == "metres" else "sim3"
+    if truth is not None:
+        comparable = _comparable(run, truth)
+        try:
+            report.evaluation = _evaluate(truth, comparable, alignment)
+        except TrianflowError as e:
+            run.problems.append(f"cannot compare with the truth: {e}")
+            truth = None
+        report.save(out / REPORT)
+    try:
+        _draw(run, truth, alignment)
+        run.files.append(PICTURE)
+    except TrianflowError as e:
+        run.problems.append(str(e))
+
+
+def _comparable(run: OdometryRun, truth: Trajectory) -> Trajectory:
+    """The estimate with frame numbers for times where the truth has those: strides find their rows."""
+    if not truth.times_are_indices:
+        return run.trajectory
+    return Trajectory(np.array([row["index"] for row in run.report.rows], np.float64), run.trajectory.T_wc)
+
+
+def _evaluate(truth: Trajectory, estimate: Trajectory, alignment: str) -> dict[str, object]:
+    from trianflow.evaluation.odometry import evaluate_odometry
+
+    return evaluate_odometry(truth, estimate, alignment).to_dict()
+
+
+def _draw(run: OdometryRun, truth: Trajectory | None, alignment: str) -> None:
+    from trianflow.visualization.trajectory_plot import plot_trajectory
+
+    words = [row["status"] for row in run.report.rows]
+    status = ["ok" if word in _UNMARKED else word for word in words]
+    name = str(run.report.facts.get("input", {}).get("name", ""))
+    unit = "m" if run.report.unit == "metres" else None
+    estimate = run.trajectory if truth is None else _comparable(run, truth)
+    plot_trajectory(run.out / PICTURE, estimate, truth, status, name, alignment, unit)
+
+
+@contextlib.contextmanager
+def _closing(frames: Iterable[Frame]) -> Iterator[Iterator[Frame]]:
+    """An iterator that is closed at the end, so that its reading thread ends too."""
+    stream = iter(frames)
+    try:
+        yield stream
+    finally:
+        close = getattr(stream, "close", None)
+        if close is not None:
+            close()
