@@ -40,7 +40,7 @@ class MatchConfig(Settings):
     count: int = Field(6000, ge=8, description="matches of a pair (paper: 6000)")
     ratio: float = Field(0.3, gt=0, le=1, description="share of the pixels that qualify, by score (paper: 0.2)")
     cell: int = Field(32, ge=4, description="side of the cells that give equally many matches, pixels")
-    stride: int = Field(2, ge=1, description="every n-th row and column is scored")
+    stride: int = Field(4, ge=1, description="every n-th row and column is scored")
     alpha: float = Field(3.0, gt=0, description="forward-backward difference of a consistent pixel, pixels (paper)")
     beta: float = Field(0.05, ge=0, description="the same as a share of the flow's length (paper)")
 
@@ -70,7 +70,7 @@ class OdometryConfig(Settings):
         if name == "fast":
             return cls(
                 flow_preset="ultrafast",
-                matches=MatchConfig(count=2000, stride=4),
+                matches=MatchConfig(count=2000),
                 two_view=TwoViewConfig(hypotheses=160, subset=384, candidates=8),
                 points=1200,
             )

@@ -60,7 +60,7 @@ def select_matches(
     """
     B, _, H, W = flow_ab.shape
     coarse = flow_ab[..., ::stride, ::stride].flatten(2)
-    grid = pixel_grid(H, W, dtype=flow_ab.dtype, device=flow_ab.device)[:, ::stride, ::stride].flatten(1)
+    grid = pixel_grid(H, W, flow_ab.dtype, flow_ab.device, stride).flatten(1)
     target = coarse + grid
     limit = target.new_tensor([W - 1, H - 1])[:, None]
     inside = ((target >= 0) & (target <= limit) & target.isfinite()).all(1)
@@ -68,8 +68,8 @@ def select_matches(
     values = values.nan_to_num(0.0)
 
     # The k-th pixel of every cell comes before the (k + 1)-th of any: rank them in their cell, in random order.
-    p_a = grid.T[index]
-    cells = (p_a[..., 1] // cell).long() * ((W - 1) // cell + 1) + (p_a[..., 0] // cell).long()
+    columns = (W + stride - 1) // stride
+    cells = index // columns * stride // cell * ((W - 1) // cell + 1) + index % columns * stride // cell
     generator = torch.Generator(device=score.device).manual_seed(seed)
     chance = torch.rand(index.shape[1], generator=generator, device=score.device, dtype=torch.float64)
     keys, order = (cells + chance * 0.999).sort(dim=-1)

@@ -90,10 +90,16 @@ def homogeneous(points: Tensor) -> Tensor:
     return torch.cat([points, torch.ones_like(points[..., :1])], dim=-1)
 
 
-def pixel_grid(height: int, width: int, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Tensor:
-    """Pixel coordinates of every pixel centre, x first: `(2, H, W)`."""
-    y = torch.arange(height, dtype=dtype, device=device)
-    x = torch.arange(width, dtype=dtype, device=device)
+def pixel_grid(
+    height: int,
+    width: int,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    stride: int = 1,
+) -> Tensor:
+    """Coordinates of the pixel centres of every stride-th row and column, x first: `(2, ceil(H / s), ceil(W / s))`."""
+    y = torch.arange(0, height, stride, dtype=dtype, device=device)
+    x = torch.arange(0, width, stride, dtype=dtype, device=device)
     gy, gx = torch.meshgrid(y, x, indexing="ij")
     return torch.stack([gx, gy])
 

@@ -21,8 +21,8 @@ def homography_design(q_a: Tensor, q_b: Tensor) -> Tensor:
 def homography_squared(H: Tensor, q_a: Tensor, q_b: Tensor) -> Tensor:
     """Squared Sampson distance of every match to every homography q_b ~ H q_a.
 
-    To first order the least sum of squared moves of both points that makes them correspond: for noise of variance
-    s^2 on every coordinate it is s^2 times a chi-square of two degrees of freedom.
+    To first order the least sum of squared moves of both points that makes them correspond: for noise of
+    variance s^2 on every coordinate it is s^2 times a chi-square of two degrees of freedom.
 
     Args:
         H: `(B, M, 3, 3)`.
@@ -92,8 +92,8 @@ def decompose_homography(H: Tensor, q_a: Tensor, weight: Tensor) -> tuple[Tensor
         weight: `(B, N)` of each point's vote that the plane lies in front of camera a.
 
     Returns:
-        R `(B, 2, 3, 3)`, t `(B, 2, 3)` in units of the plane's distance (zero for a pure rotation), and unit normals
-        `(B, 2, 3)` in camera a: the two solutions that are left when points have to lie in front.
+        R `(B, 2, 3, 3)`, t `(B, 2, 3)` in units of the plane's distance (zero for a pure rotation), and unit
+        normals `(B, 2, 3)` in camera a: the two solutions that are left when points have to lie in front.
 
     Source: Ma, Soatto, Kosecka, Sastry, An Invitation to 3-D Vision, section 5.3.
     """
@@ -102,8 +102,11 @@ def decompose_homography(H: Tensor, q_a: Tensor, weight: Tensor) -> tuple[Tensor
     squares, V = torch.linalg.eigh(H.transpose(-1, -2) @ H)
     s3, s1 = squares[..., 0].clamp(max=1), squares[..., 2].clamp(min=1)
     v3, v2, v1 = V.unbind(-1)
-    gap = (s1 - s3).clamp_min(1e-12)[..., None].sqrt()
-    along, across = (1 - s3)[..., None].sqrt() * v1 / gap, (s1 - 1)[..., None].sqrt() * v3 / gap
+    # A pure rotation has three equal singular values; any plane will do.
+    turned = s1 - s3 < 1e-12
+    gap = torch.where(turned, torch.ones_like(s1), s1 - s3)
+    along = torch.where(turned, torch.ones_like(s1), (1 - s3) / gap).sqrt()[..., None] * v1
+    across = torch.where(turned, torch.zeros_like(s1), (s1 - 1) / gap).sqrt()[..., None] * v3
     rotations, translations, normals = [], [], []
     for u in (along + across, along - across):
         U = torch.stack([v2, u, torch.linalg.cross(v2, u)], dim=-1)

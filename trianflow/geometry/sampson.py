@@ -7,6 +7,7 @@ matrix products, which is what makes them fast.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -52,8 +53,11 @@ class MatchProducts:
 
 
 def rotation_exp(w: Tensor) -> Tensor:
-    """Rotation vectors in radians `(..., 3)` to rotations `(..., 3, 3)`."""
-    return torch.linalg.matrix_exp(skew(w))
+    """Rotation vectors in radians `(..., 3)` to rotations `(..., 3, 3)`, by Rodrigues' formula; smooth at zero."""
+    angle = w.norm(dim=-1)[..., None, None] / math.pi
+    wx = skew(w)
+    eye = torch.eye(3, dtype=w.dtype, device=w.device)
+    return eye + torch.sinc(angle) * wx + torch.sinc(angle / 2).square() / 2 * (wx @ wx)
 
 
 def tangent_basis(t: Tensor) -> Tensor:
@@ -92,29 +96,27 @@ def refine_pose(
         1 / distance^2: divided by the noise variance it is the inverse covariance.
     """
     B, M = R.shape[:2]
-    inverse_S = ((1 / S)[:, :, None] * (1 / S)[:, None, :])[:, None]
+    inverse_S = ((1 / S)[:, :, None] * (1 / S)[:, None, :])[:, None, None]
     generators = skew(torch.eye(3, dtype=R.dtype, device=R.device))
     eye = torch.eye(5, dtype=R.dtype, device=R.device)
     inverse_variance = 1 / scale[:, None, None].square()
 
-    def linearise(R: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        tx = skew(t)
-        by_rotation = tx[:, :, None] @ generators @ R[:, :, None]
-        by_direction = skew(tangent_basis(t)) @ R[:, :, None]
-        F = tx @ R * inverse_S
-        D = torch.cat([by_rotation, by_direction], dim=2) * inverse_S[:, :, None]
-        inverse = matches.gradient_product(F, F).clamp_min(1e-20).rsqrt()
-        r = matches.algebraic(F) * inverse
-        F5 = F[:, :, None].expand_as(D).flatten(1, 2)
-        D5 = D.flatten(1, 2)
-        J = matches.algebraic(D5).unflatten(1, (M, 5))
-        J = (J - matches.gradient_product(F5, D5).unflatten(1, (M, 5)) * (r * inverse)[:, :, None]) * inverse[:, :, None]
-        z = r.square() * inverse_variance
-        w = weight / (1 + z)
+    def linearise(R: Tensor, t: Tensor, basis: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        tx, turned = skew(t)[:, :, None], R[:, :, None]
+        # F and its derivatives by the five parameters, of which everything else is linear or quadratic.
+        F6 = torch.cat([tx @ turned, tx @ generators @ turned, skew(basis) @ turned], dim=2) * inverse_S
+        c6 = (F6.flatten(1, 2).flatten(-2) @ matches.cross).unflatten(1, (M, 6))
+        g6 = matches.gradient_product(F6[:, :, :1].expand_as(F6).flatten(1, 2), F6.flatten(1, 2)).unflatten(1, (M, 6))
+        c = c6[:, :, 0]
+        inverse_square = 1 / g6[:, :, 0].clamp_min(1e-20)
+        z = c.square() * inverse_square * inverse_variance
+        w = weight * inverse_square / (1 + z)
+        J = torch.addcmul(c6[:, :, 1:], g6[:, :, 1:], (c * inverse_square)[:, :, None], value=-1)
         Jw = J * w[:, :, None]
-        return (weight * torch.log1p(z)).sum(-1), Jw @ J.mT, (Jw @ r[..., None])[..., 0]
+        return (weight * torch.log1p(z)).sum(-1), Jw @ J.mT, (Jw @ c[..., None])[..., 0]
 
-    cost, A, g = linearise(R, t)
+    basis = tangent_basis(t)
+    cost, A, g = linearise(R, t, basis)
     lam = torch.full_like(cost, damping)
     for _ in range(steps):
         diagonal = torch.diagonal(A, dim1=-2, dim2=-1)
@@ -122,12 +124,13 @@ def refine_pose(
         step = -torch.linalg.solve_ex(A + ridge[..., None] * eye, g)[0].nan_to_num(0.0)
         step = step * (0.3 / step.norm(dim=-1, keepdim=True).clamp_min(0.3))
         new_R = rotation_exp(step[..., :3]) @ R
-        tangent = (step[..., None, 3:] @ tangent_basis(t))[..., 0, :]
-        new_t = torch.nn.functional.normalize(t + tangent, dim=-1)
-        new_cost, new_A, new_g = linearise(new_R, new_t)
+        new_t = torch.nn.functional.normalize(t + (step[..., None, 3:] @ basis)[..., 0, :], dim=-1)
+        new_basis = tangent_basis(new_t)
+        new_cost, new_A, new_g = linearise(new_R, new_t, new_basis)
         better = new_cost <= cost
         cost = torch.where(better, new_cost, cost)
-        R, A = torch.where(better[..., None, None], new_R, R), torch.where(better[..., None, None], new_A, A)
-        t, g = torch.where(better[..., None], new_t, t), torch.where(better[..., None], new_g, g)
+        vector, matrix = better[..., None], better[..., None, None]
+        R, A, basis = (torch.where(matrix, *x) for x in ((new_R, R), (new_A, A), (new_basis, basis)))
+        t, g = torch.where(vector, new_t, t), torch.where(vector, new_g, g)
         lam = torch.where(better, lam / 4, lam * 16).clamp(1e-9, 1e3)
     return R, t, A

@@ -97,7 +97,7 @@ def _reweight(squared: Tensor, scale: Tensor) -> Tensor:
     return (1 + squared / scale[:, None].square()).square().reciprocal()
 
 
-def homography_of(problem: PairProblem, hypotheses: int, generator: torch.Generator, iterations: int = 4) -> Tensor:
+def homography_of(problem: PairProblem, hypotheses: int, generator: torch.Generator, iterations: int = 3) -> Tensor:
     """The homography that most matches agree on, `(B, 3, 3)` in the coordinates q."""
     q_a, q_b, valid = problem.judges
     f_a, f_b = q_a.float(), q_b.float()
@@ -120,7 +120,7 @@ def homography_of(problem: PairProblem, hypotheses: int, generator: torch.Genera
     return H
 
 
-def rotation_of(problem: PairProblem, hypotheses: int, generator: torch.Generator, iterations: int = 4) -> Tensor:
+def rotation_of(problem: PairProblem, hypotheses: int, generator: torch.Generator, iterations: int = 3) -> Tensor:
     """The rotation that most matches agree on, `(B, 3, 3)`."""
     q_a, q_b, valid = problem.judges
     q_a, q_b = q_a.float(), q_b.float()

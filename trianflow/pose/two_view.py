@@ -145,20 +145,19 @@ def _solve(p_a: Tensor, p_b: Tensor, K: Tensor, valid: Tensor, config: TwoViewCo
         squared = products.squared_distance(problem.fundamental(R, t))
         noise = robust_noise(squared[:, 0], valid, reach, 1, smallest_noise)
         near = valid[:, None] & (squared < (4 * noise).minimum(reach)[:, None, None].square())
-        near = near & problem.plausible(R, t, q_a, q_b, near)
-        R, t, information = refine_pose(R, t, products, S, near.double(), 2.385 * noise, steps)
+        plausible = problem.plausible(R, t, q_a, q_b, near)
+        R, t, information = refine_pose(R, t, products, S, (near & plausible).double(), 2.385 * noise, steps)
     R, t, information = R[:, 0], t[:, 0], information[:, 0]
-    squared = torch.where(problem.plausible(R[:, None], t[:, None], q_a, q_b, near), squared, torch.inf)[:, 0]
+    squared = torch.where(plausible, squared, torch.inf)[:, 0]
     believed = noise.maximum(config.noise_floor / focal)
 
     # The simpler models, on all matches too, at the same noise.
     identity = torch.eye(3, dtype=torch.float64, device=p_a.device).expand_as(R)
-    for _ in range(2):
-        simple = torch.stack([identity, problem.conjugate(R_still[:, None])[:, 0], H], 1)
-        distances = homography_squared(simple, q_a, q_b)
-        weight = valid[:, None] / (1 + distances / (2.385 * believed[:, None, None]).square()).square()
-        R_still = fit_rotation(problem.rays(q_a), problem.rays(q_b), weight[:, 1])
-        H = fit_homography(q_a, q_b, weight[:, 2])
+    simple = torch.stack([identity, problem.conjugate(R_still[:, None])[:, 0], H], 1)
+    weight = valid[:, None] / (1 + homography_squared(simple, q_a, q_b) / (2.385 * believed[:, None, None]).square()).square()
+    R_still = fit_rotation(problem.rays(q_a), problem.rays(q_b), weight[:, 1])
+    H = fit_homography(q_a, q_b, weight[:, 2])
+    distances = homography_squared(torch.stack([identity, problem.conjugate(R_still[:, None])[:, 0], H], 1), q_a, q_b)
 
     # Minimum description length in the manner of GRIC: a match costs its residual and the freedom of its position
     # on the model, an outlier a fixed sum, a model its parameters. Torr, IJCV 2002; equal costs for outliers are ours.

@@ -12,7 +12,7 @@ from trianflow.data.synthetic.scene import Scene
 
 PathKind = Literal["driving", "handheld", "rotation", "standing", "fast"]
 
-# forward speed in m/s (street, room); sway in metres (sideways, up); turning in radians (yaw, pitch, roll); Hz
+# speed in m/s (street, room); sway in metres (sideways, up); turning in radians (yaw, pitch, roll), Hz
 _MANNERS: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float, float], float]] = {
     "driving": ((8.0, 0.45), (0.10, 0.015), (0.012, 0.006, 0.005), 0.35),
     "handheld": ((1.3, 0.35), (0.10, 0.05), (0.16, 0.06, 0.04), 0.45),
@@ -25,9 +25,9 @@ _MANNERS: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float,
 def camera_path(kind: PathKind, scene: Scene, frames: int, fps: float = 10.0, seed: int = 0) -> Tensor:
     """A smooth, collision-free trajectory.
 
-    `driving` follows the scene's route at about 8 m/s (0.45 m/s in a room), `fast` at about 15 m/s (0.9) with
-    livelier turning, `handheld` walks and sways, `rotation` turns about the camera's centre, `standing` repeats
-    one pose.
+    `driving` follows the scene's route at about 8 m/s (0.45 in a room), `fast` at about 15 m/s (0.9) with
+    livelier turning, `handheld` walks and sways, `rotation` turns about the camera's centre, `standing`
+    repeats one pose.
 
     Args:
         kind: manner of moving.

@@ -19,16 +19,17 @@ TILE = 16
 NEAR = 0.05
 
 
-def box_entry(planes: Tensor) -> Tensor:
+def box_entry(planes: Tensor, dim: int) -> Tensor:
     """Inverse depth at which rays enter boxes, 0 where they miss.
 
     Args:
-        planes: `(..., 9, n)` inverse depths of the three entry planes and of the six exit planes.
+        planes: inverse depths of the three entry planes and then of the six exit planes.
+        dim: along which dimension these nine lie.
 
     Returns:
-        `(..., n)`.
+        The shape of `planes` without `dim`.
     """
-    entry, leave = planes[..., :3, :].amin(-2), planes[..., 3:, :].amax(-2)
+    entry, leave = planes.narrow(dim, 0, 3).amin(dim), planes.narrow(dim, 3, 6).amax(dim)
     return torch.where((entry > leave) & (entry > 0), entry, 0.0)
 
 
@@ -141,7 +142,7 @@ def cast(views: Views) -> Tensor:
             linear = torch.cat([linear[..., :2], corner[..., None]], -1)
             values = exact_matmul(linear.flatten(0, 1), basis).unflatten(0, (len(e), -1))
             if boxes:
-                found = box_entry(values)
+                found = box_entry(values, 1)
             else:
                 ball = shape[ce][:, None] == ELLIPSOID
                 found, _ = round_entry(values.add_(1e-12), eye[ce][..., None], half[ce][..., None], ball)
@@ -171,7 +172,7 @@ class Hits:
     Attributes:
         u, v: `(N,)` float32 pixels.
         column: `(N,)` int64, column of `Views.table`: the frame and the primitive.
-        side: `(N,)` int64: the axis of a box's face, 0, 1 or 2; of a round primitive 1 a cap, 3 its side; 0 sky.
+        side: `(N,)` int64: the axis of a box's face, 0, 1 or 2; of a round primitive 1 a cap, 3 its side.
         plane: `(3, N)` float32, the face's inverse depth as an affine function of the pixel (boxes only).
         depth: `(N,)` float32, metres along the camera's z; inf for the sky.
         odd: `(M,)` int64, which of the N are no boxes.
@@ -189,6 +190,26 @@ class Hits:
     ray: Tensor
     point: Tensor
     normal: Tensor
+
+    def select(self, which: Tensor) -> Hits:
+        """The hits `which`, `(n,)` int64, ascending."""
+        place = torch.full_like(self.column, -1)
+        place[self.odd] = torch.arange(len(self.odd), device=which.device)
+        place = place[which]
+        odd = (place >= 0).nonzero()[:, 0]
+        place = place[odd]
+        return Hits(
+            self.u[which],
+            self.v[which],
+            self.column[which],
+            self.side[which],
+            self.plane.index_select(1, which),
+            self.depth[which],
+            odd,
+            self.ray[:, place],
+            self.point[:, place],
+            self.normal[:, place],
+        )
 
 
 def surface(views: Views, column: Tensor, u: Tensor, v: Tensor) -> Hits:
@@ -237,7 +258,7 @@ def entries(views: Views, column: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor,
     """
     m = views.planes.flatten(1).T.contiguous().index_select(1, column).unflatten(0, (9, 3))[:, :, None]
     planes = m[:, 0] * u + m[:, 1] * v + m[:, 2]
-    w = box_entry(planes.transpose(0, 1))
+    w = box_entry(planes, 0)
     side = torch.where(
         planes[0] <= torch.minimum(planes[1], planes[2]), 0, torch.where(planes[2] < planes[1], 2, 1)
     )

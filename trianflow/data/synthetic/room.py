@@ -97,7 +97,7 @@ def make_room(seed: int, moving_objects: int, textures: TextureBank) -> Scene:
         builder.add(
             ELLIPSOID, (size * 0.8,) * 3, 0, 0, size, 0, "stripes", tint=dice.tint(0.2), instance=k + 1
         )
-    light = Light(sun=(0.35, -0.9, -0.5), sun_strength=0.4, ambient=0.62, haze=math.inf)
+    light = Light(sun=(0.35, -0.9, -0.5), sun_strength=0.45, ambient=0.82, haze=math.inf)
     return builder.finish("room", light, loop, clearance, dice.uniform(1.35, 1.6))
 
 

@@ -105,8 +105,8 @@ def _shade_odd(views: Views, hits: Hits) -> Tensor:
 def picture(views: Views, hits: Hits, textures: TextureBank) -> Tensor:
     """The images `(F, 3, H, W)` float32 RGB in [0, 1], from the hits of all pixel centres in image order.
 
-    Pixels at the border of two surfaces are re-cast with four sub-samples, which test the primitives seen in
-    the 3 x 3 neighbourhood; each surface found in a pixel is shaded once, in the middle of its sub-samples.
+    Pixels at the border of two surfaces are re-cast with four sub-samples, which test the primitives seen
+    there and in the four neighbours; each surface found is shaded once, in the middle of its sub-samples.
     """
     F, H, W = views.frames, views.height, views.width
     column, side = hits.column.view(F, H, W), hits.side.view(F, H, W)
@@ -118,10 +118,12 @@ def picture(views: Views, hits: Hits, textures: TextureBank) -> Tensor:
     edge[:, :, :-1] |= across
     edge[:, 1:] |= down
     edge[:, :-1] |= down
-    colours = shade(views, hits, textures)
-    where = edge.flatten().nonzero()[:, 0]
+    edge = edge.flatten()
+    plain, where = (~edge).nonzero()[:, 0], edge.nonzero()[:, 0]
+    colours = torch.empty(F * H * W, 3, device=column.device)
+    colours[plain] = shade(views, hits.select(plain), textures)
     if len(where):
-        colours = colours.index_copy(0, where, _mean_colours(views, hits.column, where, textures))
+        colours[where] = _mean_colours(views, hits.column, where, textures)
     return colours.view(F, H, W, 3).permute(0, 3, 1, 2).contiguous()
 
 
@@ -132,13 +134,14 @@ def _mean_colours(views: Views, seen: Tensor, where: Tensor, textures: TextureBa
     line = torch.div(where, W, rounding_mode="floor")
     x, y = where - line * W, line % H
     f = torch.div(line, H, rounding_mode="floor")
-    ys = [(f * H + (y + k).clamp(0, H - 1)) * W for k in (-1, 0, 1)]
-    xs = [(x + k).clamp(0, W - 1) for k in (-1, 0, 1)]
-    near = torch.stack([seen[a + b] for a in ys for b in xs])
+    here = where - x
+    up, below = torch.where(y > 0, where - W, where), torch.where(y < H - 1, where + W, where)
+    near = torch.stack(
+        [seen[i] for i in (where, up, below, here + (x - 1).clamp(min=0), here + (x + 1).clamp(max=W - 1))]
+    )
     new = (near + 1) % views.slots != 0  # the sky is what is left
-    for i in range(1, 9):
-        for j in range(i):
-            new[i] &= near[i] != near[j]
+    for i in range(1, len(near)):
+        new[i] &= (near[:i] != near[i]).all(0)
     slot, pixel = new.nonzero().unbind(1)
     column = near[slot, pixel]
 

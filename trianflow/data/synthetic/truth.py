@@ -24,8 +24,8 @@ def flow_and_visibility(views: Views, hits: Hits, partner: Tensor) -> tuple[Tens
         partner: `(F,)` int64, the number of each view's partner, which looks at the same scene.
 
     Returns:
-        flow `(F, 2, H, W)` in pixels, and visibility `(F, 1, H, W)` float32: 1 where the point lies inside the
-        other image and nothing hides it there.
+        flow `(F, 2, H, W)` in pixels, and visibility `(F, 1, H, W)` float32: 1 where the point lies inside
+        the other image and nothing hides it there.
     """
     F, H, W, Q = views.frames, views.height, views.width, views.slots
     device = hits.depth.device

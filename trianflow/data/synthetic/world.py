@@ -1,4 +1,4 @@
-"""The synthetic world's façade: scenes, rendered frames, pairs with exact truth, sequences, training pairs."""
+"""The synthetic world's façade: scenes, frames, pairs with exact truth, sequences, training pairs."""
 
 from __future__ import annotations
 

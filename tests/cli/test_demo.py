@@ -1,0 +1,53 @@
+"""`trianflow demo`: the bundled clip fits its truth, and a misfit or a missing clip is told."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import cv2
+import pytest
+
+from trianflow import assets
+from trianflow.cli import demo
+
+
+@pytest.mark.slow
+def test_the_bundled_clip_fits_its_truth(tmp_path: Path, trianflow) -> None:
+    result = trianflow("demo", "--out", tmp_path / "demo")
+    assert result.code == 0, result.out + result.err
+    found = re.search(r"ATE ([\d.]+) % of the path after 7-DoF alignment: passed", result.out)
+    assert found is not None
+    assert float(found[1]) <= 1
+    assert (tmp_path / "demo" / "trajectory.png").is_file()
+
+
+@pytest.fixture
+def small_clip(drive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The small drive in the place of the bundled clip."""
+    writer = cv2.VideoWriter(str(drive / "demo.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (160, 96))
+    for file in sorted((drive / "images").glob("*.png")):
+        writer.write(cv2.imread(str(file)))
+    writer.release()
+    (drive / "calib.yaml").rename(drive / "demo_calib.yaml")
+    (drive / "truth.tum").rename(drive / "demo_groundtruth.tum")
+    monkeypatch.setattr(demo, "find_asset", lambda name: drive / name)
+
+
+@pytest.mark.parametrize(("limit", "code", "word"), [(100.0, 0, "passed"), (1e-6, 1, "FAILED")])
+@pytest.mark.usefixtures("small_clip")
+def test_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trianflow, limit: float, code: int, word: str
+) -> None:
+    monkeypatch.setattr(demo, "LARGEST_ERROR", limit)
+    result = trianflow("demo", "--out", tmp_path / "a", "--preset", "fast")
+    assert result.code == code
+    assert f"{word} (limit {limit:g} %)" in result.out.splitlines()[-1]
+
+
+def test_installed_without_the_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trianflow) -> None:
+    monkeypatch.setattr(assets, "__file__", str(tmp_path / "site-packages" / "trianflow" / "assets.py"))
+    result = trianflow("demo", "--out", tmp_path / "a")
+    assert result.code == 1
+    assert "not to the installed package" in result.errors[0]
+    assert not (tmp_path / "a").exists()

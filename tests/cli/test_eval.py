@@ -1,0 +1,130 @@
+"""`trianflow eval odometry`: table, JSON, picture and messages."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from trianflow.cli import eval as command
+from trianflow.errors import TrianflowError, UsageError
+from trianflow.trajectory import Trajectory
+
+pytest.importorskip("evo")
+
+
+def main(*argv: object) -> int:
+    parser = argparse.ArgumentParser(prog="trianflow")
+    command.add_parser(parser.add_subparsers(dest="command"))
+    args = parser.parse_args(["eval", *map(str, argv)])
+    assert args.run is command.run
+    return command.run(args)
+
+
+def drive(scale: float = 1.0, n: int = 251) -> Trajectory:
+    angle = np.linspace(0, np.pi, n)
+    T_wc = np.tile(np.eye(4), (n, 1, 1))
+    T_wc[:, :3, :3] = Rotation.from_euler("y", angle[:, None]).as_matrix()
+    T_wc[:, :3, 3] = 80 * scale * np.stack([1 - np.cos(angle), 0 * angle, np.sin(angle)], axis=1)
+    return Trajectory(np.arange(n) / 10, T_wc)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    gt, est = tmp_path / "gt.txt", tmp_path / "run1" / "est.tum"
+    est.parent.mkdir()
+    drive().save(gt, "kitti")
+    drive(0.9).save(est)
+    return gt, est
+
+
+def test_table(files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("odometry", *files, "--alignment", "se3", "--lengths", 20, 40, "--step", 5) == 0
+    out = capsys.readouterr().out
+    assert "alignment     SE(3), 6-DoF, fitted to all compared poses" in out
+    assert "segments      20, 40 m, one from every 5th frame" in out
+    assert "251 poses, 251.3 m" in out
+    (row,) = [line.split() for line in out.splitlines() if line.startswith("est ")]
+    assert row[:2] == ["est", "251/251"]
+    assert float(row[2]) == pytest.approx(10, abs=0.5)  # a tenth of the way is missing
+    assert "est, by segment length" in out
+
+
+def test_sim3_is_the_default_and_removes_the_scale(
+    files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main("odometry", *files) == 0
+    out = capsys.readouterr().out
+    assert "Sim(3), 7-DoF" in out
+    (row,) = [line.split() for line in out.splitlines() if line.startswith("est ")]
+    assert row[2] == "0.000"
+    assert row[-1] == "1.111"
+
+
+def test_several_estimates_have_a_row_each(
+    files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    gt, est = files
+    other = est.parents[1] / "run2" / "est.tum"
+    other.parent.mkdir()
+    short = drive(n=251)
+    Trajectory(np.arange(100.0), short.T_wc[:100]).save(other, "kitti")
+    with pytest.raises(TrianflowError, match="12 columns where 8"):
+        main("odometry", gt, est, other)
+    other = other.with_suffix(".kitti")
+    Trajectory(np.arange(100.0), short.T_wc[:100]).save(other)
+    assert main("odometry", gt, est, other) == 0
+    out = capsys.readouterr().out
+    assert [line.split()[:2] for line in out.splitlines() if line.startswith("run")][:2] == [
+        ["run1/est", "251/251"],
+        ["run2/est", "100/251"],
+    ]
+    assert "run2/est: no segment of 100 m in 99.5 m" in out
+    assert "run2/est: 100 poses compared by frame index, of 251 true, 100 estimated" in out
+
+
+def test_json(files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("odometry", *files, "--alignment", "none", "--json") == 0
+    out = json.loads(capsys.readouterr().out)
+    assert out["ground_truth"] == str(files[0])
+    found = out["estimates"]["est"]
+    assert found["alignment"] == "none"
+    assert (found["compared"], found["association"]) == (251, "row")
+    # a tenth of the chord of 100 m on a circle of 80 m
+    chord = 160 * np.sin(100 / 160)
+    assert found["per_length"][0]["t_err"] == pytest.approx(0.1 * chord, rel=0.02)
+    assert [e["length"] for e in found["per_length"]] == [100, 200, 300, 400, 500, 600, 700, 800]
+    assert found["per_length"][-1]["t_err"] is None
+    assert found["ate"]["rmse"] > 1
+
+
+def test_plot(files: tuple[Path, Path], tmp_path: Path) -> None:
+    assert main("odometry", *files, "--plot", tmp_path / "plot.png") == 0
+    assert (tmp_path / "plot.png").stat().st_size > 10_000
+
+
+def test_failures_are_one_line(files: tuple[Path, Path], tmp_path: Path) -> None:
+    gt, est = files
+    with pytest.raises(TrianflowError, match=r"nothing\.txt: cannot read"):
+        main("odometry", tmp_path / "nothing.txt", est)
+    with pytest.raises(UsageError, match="segment lengths must be positive"):
+        main("odometry", gt, est, "--lengths", -5)
+    with pytest.raises(UsageError, match="at least one frame"):
+        main("odometry", gt, est, "--step", 0)
+    Trajectory(np.array([0.05, 0.15]), drive().T_wc[:2]).save(tmp_path / "two.tum")
+    with pytest.raises(TrianflowError, match=r"^two: the ground truth has no time stamps"):
+        main("odometry", gt, tmp_path / "two.tum")
+    with pytest.raises(SystemExit):
+        main("odometry", gt)
+    with pytest.raises(SystemExit):
+        main()
+
+
+@pytest.mark.data
+def test_published_row(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = shared_data / "reference_trajectories"
+    assert main("odometry", folder / "gt" / "10.txt", folder / "kitti_odom_eval_example_0" / "10.txt") == 0
+    (row,) = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("10 ")]
+    assert row[:5] == ["10", "1197/1201", "3.298", "0.3046", "6.630"]

@@ -1,0 +1,139 @@
+"""Paths, scenes, sequences, determinism and independence of the items of a batch."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from synthetic_worlds import CAMERA
+
+from trianflow.data.synthetic import (
+    SyntheticSequence,
+    camera_path,
+    make_scene,
+    random_pairs,
+    render,
+    render_pairs,
+)
+from trianflow.geometry.camera import Camera
+
+_KINDS = ("driving", "handheld", "rotation", "standing", "fast")
+
+
+def _same(a, b, item=None):
+    for f in dataclasses.fields(a):
+        x, y = getattr(a, f.name), getattr(b, f.name)
+        torch.testing.assert_close(x if item is None else x[item : item + 1], y, rtol=1e-4, atol=1e-4)
+
+
+def test_one_seed_one_world():
+    first, second = (random_pairs(2, 48, 64, 7) for _ in range(2))
+    for f in dataclasses.fields(first):
+        assert torch.equal(getattr(first, f.name), getattr(second, f.name)), f.name
+    other = random_pairs(2, 48, 64, 8)
+    assert (other.image_a - first.image_a).abs().mean() > 0.02
+
+
+def test_items_of_a_batch_do_not_know_of_each_other():
+    scenes = [
+        make_scene("street", 1, 2, length=30.0),
+        make_scene("room", 1),
+        make_scene("street", 2, length=30.0),
+    ]
+    poses = torch.stack([camera_path("driving", scene, 2, 10.0, 0) for scene in scenes])
+    times = torch.tensor([[0.0, 0.1]]).repeat(3, 1)
+    K = torch.stack([Camera.from_fov(96, 64, fov).K() for fov in (60, 75, 90)])
+    together = render_pairs(scenes, poses, times, K, 64, 96)
+    for i in range(3):
+        alone = render_pairs(scenes[i : i + 1], poses[i : i + 1], times[i : i + 1], K[i : i + 1], 64, 96)
+        _same(together, alone, i)
+
+
+def test_shapes_types_and_ranges():
+    pair = random_pairs(3, 48, 80, 1)
+    assert pair.image_a.shape == (3, 3, 48, 80)
+    assert pair.flow_ab.shape == (3, 2, 48, 80)
+    assert pair.depth_b.shape == pair.visible_b.shape == (3, 1, 48, 80)
+    assert pair.instance_a.shape == (3, 48, 80)
+    assert pair.T_ba.shape == (3, 4, 4)
+    assert pair.image_b.dtype == pair.flow_ab.dtype == torch.float32
+    assert pair.T_ba.dtype == pair.K.dtype == torch.float64
+    for x in (pair.image_a, pair.flow_ab, pair.flow_ba, pair.visible_a):
+        assert x.isfinite().all()
+    assert 0 <= pair.image_a.min() <= pair.image_a.max() <= 1
+    assert pair.depth_a.min() > 0
+
+
+@pytest.mark.parametrize("scene_kind", ["street", "room"])
+@pytest.mark.parametrize("kind", _KINDS)
+def test_paths_are_smooth_rigid_and_upright(scene_kind, kind):
+    scene = make_scene(scene_kind, 3, length=120.0)
+    fps = 30.0
+    T_wc = camera_path(kind, scene, 90, fps, 5)
+    R, t = T_wc[:, :3, :3], T_wc[:, :3, 3]
+    torch.testing.assert_close(R @ R.transpose(1, 2), torch.eye(3).double().expand_as(R))
+    assert torch.linalg.det(R).min() > 0.999
+    assert (R[:, 1, 1] > 0.9).all()  # y stays down
+    acceleration = t.diff(n=2, dim=0).norm(dim=1) * fps**2
+    assert acceleration.max() < 12.0  # m/s^2
+    turn = torch.linalg.matrix_norm(R.diff(n=2, dim=0)) * fps**2
+    assert turn.max() < 12.0  # rad/s^2
+    if kind in ("rotation", "standing"):
+        assert (t - t[0]).abs().max() == 0
+    if kind == "standing":
+        assert (R - R[0]).abs().max() == 0
+    if kind == "driving" and scene_kind == "street":
+        assert t.diff(dim=0).norm(dim=1).max() * fps / 10 < 1.2  # metres a frame at 10 fps
+
+
+@pytest.mark.parametrize("scene_kind", ["street", "room"])
+@pytest.mark.parametrize("kind", ["driving", "handheld", "fast"])
+def test_paths_hit_nothing(scene_kind, kind):
+    around = [torch.eye(3).double()]
+    for _ in range(3):
+        around.append(around[-1] @ torch.tensor([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]]).double())
+    for seed in (0, 1):
+        scene = make_scene(scene_kind, seed, 3, length=150.0)
+        T_wc = camera_path(kind, scene, 80, 10.0, seed)[::16]
+        times = (torch.arange(80) / 10)[::16]
+        for R in around:
+            turned = T_wc.clone()
+            turned[:, :3, :3] = turned[:, :3, :3] @ R
+            depth = render(scene, turned, times, Camera.from_fov(48, 32, 100.0)).depth
+            assert depth.min() > 0.5
+
+
+def test_depths_are_near_and_far():
+    scene = make_scene("street", 6, length=40.0)
+    depth = render(scene, camera_path("driving", scene, 1, 10.0, 0), torch.zeros(1), CAMERA).depth
+    solid = depth[~depth.isinf()]
+    assert solid.min() < 6
+    assert solid.max() > 80
+
+
+def test_sequence_gives_every_pair_and_the_first_pose_is_the_world():
+    sequence = SyntheticSequence.make("street", "driving", 4, Camera.from_fov(64, 32, 80.0), moving_objects=1)
+    pairs = list(sequence)
+    frames = list(sequence.frames())
+    assert len(sequence) == len(pairs) == 3
+    assert len(frames) == 4
+    torch.testing.assert_close(sequence.T_0c[0], torch.eye(4).double())
+    for i, pair in enumerate(pairs):
+        torch.testing.assert_close(sequence.T_0c[i + 1] @ pair.T_ba[0], sequence.T_0c[i])
+        torch.testing.assert_close(pair.image_b, frames[i + 1].image, rtol=0, atol=1e-4)
+
+
+def test_errors_say_what_to_do():
+    scene = make_scene("street", 0, length=20.0)
+    with pytest.raises(ValueError, match="length="):
+        camera_path("driving", scene, 200, 10.0)
+    with pytest.raises(ValueError, match="no camera path 'flying' among driving"):
+        camera_path("flying", scene, 2)
+    with pytest.raises(ValueError, match="no scene 'forest'"):
+        make_scene("forest", 0)
+    with pytest.raises(ValueError, match="frames"):
+        camera_path("driving", scene, 0)
+    pose = torch.eye(4, dtype=torch.float64).expand(1, 2, 4, 4)
+    with pytest.raises(ValueError, match="pair up"):
+        render_pairs([scene, scene], pose, torch.zeros(1, 2), CAMERA.K()[None], 32, 48)

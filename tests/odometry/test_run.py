@@ -1,0 +1,171 @@
+"""A whole run: files as they grow, what an interruption leaves, memory."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from trianflow.config import OdometryConfig
+from trianflow.data.frames import Frame, open_frames
+from trianflow.errors import TrianflowError
+from trianflow.geometry.camera import Camera
+from trianflow.odometry import run as module
+from trianflow.odometry.pipeline import VisualOdometry
+from trianflow.odometry.run import prepare_output, run_odometry
+from trianflow.trajectory import Trajectory
+
+CAMERA = Camera(150.0, 150.0, 79.5, 47.5, 160, 96)
+FAST = OdometryConfig.preset("fast")
+
+
+def wall(width: int, height: int, seed: int = 0) -> np.ndarray:
+    """A textured grey wall, `(height, width)` uint8."""
+    noise = np.random.default_rng(seed).normal(0, 1, (height, width)).astype(np.float32)
+    smooth = cv2.GaussianBlur(noise, (0, 0), 2)
+    return (128 + smooth / smooth.std() * 40).clip(0, 255).astype(np.uint8)
+
+
+def frames(number: int) -> Iterator[Frame]:
+    """A camera that slides along a wall."""
+    picture = wall(160 + 5 * number, 96)
+    for i in range(number):
+        yield Frame(i, i / 10, picture[:, 5 * i : 5 * i + 160].copy(), f"{i}.png")
+
+
+def rows(out: Path) -> list[int]:
+    """How many rows each file has."""
+    report = json.loads((out / "report.json").read_text())
+    tum, kitti = Trajectory.load(out / "trajectory.tum"), Trajectory.load(out / "trajectory.kitti")
+    np.testing.assert_allclose(tum.T_wc, kitti.T_wc, atol=1e-6)
+    return [len(tum), len(kitti), len(report["frames"])]
+
+
+def state(out: Path) -> str:
+    return json.loads((out / "report.json").read_text())["state"]
+
+
+def test_every_frame_has_a_row(tmp_path: Path) -> None:
+    out = tmp_path / "a" / "b"
+    seen = []
+
+    def on_step(frame: Frame, step: object, remark: object) -> None:
+        seen.append(frame.index)
+        assert len(Trajectory.load(out / "trajectory.tum")) == len(seen)  # on disk before anyone is told
+
+    run = run_odometry(frames(5), CAMERA, FAST, out, on_step=on_step)
+    assert seen == [0, 1, 2, 3, 4]
+    assert rows(out) == [5, 5, 5]
+    assert state(out) == run.report.state == "complete"
+    assert len(run.trajectory) == 5
+    assert run.problems == []
+    assert {path.name for path in out.iterdir()} == set(run.files)
+    assert (out / "trajectory.png").stat().st_size > 1000
+
+
+def test_truth_is_compared_and_a_misfit_is_a_problem(tmp_path: Path) -> None:
+    T_wc = np.tile(np.eye(4), (5, 1, 1))
+    T_wc[:, 0, 3] = np.arange(5)
+    run = run_odometry(frames(5), CAMERA, FAST, tmp_path, truth=Trajectory(np.arange(5) / 10, T_wc))
+    assert run.report.evaluation is not None
+    assert run.report.evaluation["alignment"] == "sim3"
+    late = Trajectory(100.5 + np.arange(3.0), T_wc[:3])
+    run = run_odometry(frames(5), CAMERA, FAST, tmp_path, truth=late)
+    assert run.report.evaluation is None
+    assert "no common" in run.problems[0]
+    assert "trajectory.png" in run.files
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("lightning\nstruck")])
+def test_what_is_done_survives(tmp_path: Path, error: BaseException) -> None:
+    (tmp_path / "trajectory.png").write_text("of an earlier run")
+
+    def broken() -> Iterator[Frame]:
+        yield from frames(3)
+        raise error
+
+    with pytest.raises(type(error)):
+        run_odometry(broken(), CAMERA, FAST, tmp_path)
+    assert rows(tmp_path) == [3, 3, 3]
+    interrupted = isinstance(error, KeyboardInterrupt)
+    assert state(tmp_path) == ("interrupted" if interrupted else "failed")
+    assert json.loads((tmp_path / "report.json").read_text())["error"] == ("" if interrupted else "lightning")
+    assert (tmp_path / "trajectory.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_report_is_saved_while_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SAVE_EVERY", 0.0)
+    saved = []
+
+    def on_step(*_: object) -> None:
+        saved.append(len(json.loads((tmp_path / "report.json").read_text())["frames"]))
+        assert state(tmp_path) == "running"
+
+    run_odometry(frames(3), CAMERA, FAST, tmp_path, on_step=on_step)
+    assert saved == [1, 2, 3]
+
+
+def test_no_frame_at_all(tmp_path: Path) -> None:
+    with pytest.raises(TrianflowError, match="not one frame"):
+        run_odometry([], CAMERA, FAST, tmp_path)
+    assert state(tmp_path) == "failed"
+
+
+def test_reading_thread_ends_with_an_early_end(tmp_path: Path) -> None:
+    for frame in frames(12):
+        cv2.imwrite(str(tmp_path / f"{frame.index:02d}.png"), frame.image)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_odometry(open_frames(tmp_path), CAMERA, FAST, tmp_path / "out", on_step=stop)
+    assert not [thread for thread in threading.enumerate() if thread.name == "trianflow-frames"]
+    assert rows(tmp_path / "out") == [1, 1, 1]
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/none"])
+def test_unwritable_folder(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrianflowError, match="cannot write the results there"):
+        prepare_output(tmp_path / place)
+
+
+def resident() -> float:
+    """Memory of this process, MB."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError("no VmRSS")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs /proc")
+def test_ten_thousand_frames_in_flat_memory() -> None:
+    width, height, number = 64, 48, 10_000
+    world = wall(1000, height)
+    world = np.concatenate([world, world[:, ::-1]], axis=1)
+    world = np.concatenate([world, world[:, :width]], axis=1)  # endless
+    small = OdometryConfig.model_validate(
+        {
+            **FAST.model_dump(),
+            "points": 200,
+            "matches": {"count": 300, "stride": 4, "cell": 16},
+            "two_view": {"hypotheses": 32, "subset": 64, "candidates": 2, "final_steps": (1, 1)},
+        }
+    )
+    odometry = VisualOdometry(Camera(60.0, 60.0, 31.5, 23.5, width, height), small)
+    begin = 0.0
+    for i in range(number):
+        at = 3 * i % 2000
+        image = None if i % 97 == 96 else world[:, at : at + width].copy()
+        odometry.track(Frame(i, i / 30, image))
+        if i == 500:
+            begin = resident()
+    assert len(odometry.trajectory) == number
+    assert resident() - begin < 30

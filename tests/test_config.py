@@ -1,0 +1,110 @@
+"""Typed configuration: values reach their place, and what is wrong is refused with a hint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trianflow.config import OdometryConfig, TwoViewConfig, load_settings
+from trianflow.errors import UsageError
+
+
+def test_nothing_given_is_the_base() -> None:
+    base = OdometryConfig.preset("fast")
+    assert load_settings(base) == base
+
+
+def test_presets() -> None:
+    accurate, fast = OdometryConfig.preset("accurate"), OdometryConfig.preset("fast")
+    assert accurate == OdometryConfig()
+    assert fast.flow_preset == "ultrafast"
+    assert fast.matches.count < accurate.matches.count
+    assert fast.two_view.hypotheses < accurate.two_view.hypotheses
+    with pytest.raises(UsageError, match="accurate or fast"):
+        OdometryConfig.preset("quick")
+
+
+def test_file_and_overrides_reach_inside_and_leave_the_rest(tmp_path: Path) -> None:
+    file = tmp_path / "odometry.yaml"
+    file.write_text("scale: unit\nmatches:\n  count: 500\n  cell: 16\ntwo_view: {threshold: 2}\n")
+    config = load_settings(OdometryConfig.preset("fast"), file, ["matches.count=700", "seed=3"])
+    assert config.scale == "unit"
+    assert config.matches.count == 700, "words win over the file"
+    assert config.matches.cell == 16
+    assert config.matches.stride == 4, "of the preset"
+    assert config.two_view.threshold == 2.0
+    assert isinstance(config.two_view.threshold, float)
+    assert config.seed == 3
+    assert config.flow_preset == "ultrafast"
+
+
+def test_override_of_a_list() -> None:
+    assert load_settings(TwoViewConfig(), None, ["final_steps=[1, 2]"]).final_steps == (1, 2)
+
+
+def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "empty.yaml"
+    file.write_text("# nothing\n")
+    assert load_settings(OdometryConfig(), file) == OdometryConfig()
+
+
+def test_settings_do_not_change() -> None:
+    config = OdometryConfig()
+    with pytest.raises(ValueError, match="frozen"):
+        config.seed = 4
+    assert config.seed == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["two_view.treshold=1"], r"unknown key 'two_view.treshold'; did you mean 'two_view.threshold'\?"),
+        (["sed=1"], r"unknown key 'sed'; did you mean 'seed'\?"),
+        (["xyzzy=1"], r"unknown key 'xyzzy'; known: flow, "),
+        (["matches.count"], "'matches.count' is not of the form key=value"),
+        (["seed.deep=1", "seed=2"], "seed"),
+        (["seed=1", "seed.deep=1"], "seed is a single value, not a group"),
+        (["matches.ratio=2"], "matches.ratio: .*less than or equal to 1.*got 2"),
+        (["matches.count=many"], "matches.count: .*integer.*'many'"),
+        (["scale=guess"], "scale: .*'auto', 'depth', 'structure' or 'unit'"),
+        (["two_view=3"], "two_view"),
+        (["flow_preset="], "flow_preset"),
+    ],
+)
+def test_wrong_overrides(words: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_settings(OdometryConfig(), None, words)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("- 1\n- 2\n", "not a mapping"),
+        ("three\n", "not a mapping"),
+        ("a: [1\n", "cannot read the configuration"),
+        ("matches:\n  cuont: 5\n", r"did you mean 'matches.count'\?"),
+        ("matches: 5\n", "matches"),
+        ("3: 5\n", "unknown key '3'"),
+    ],
+)
+def test_wrong_files(tmp_path: Path, content: str, message: str) -> None:
+    file = tmp_path / "wrong.yaml"
+    file.write_text(content)
+    with pytest.raises(UsageError, match=message):
+        load_settings(OdometryConfig(), file)
+
+
+def test_missing_and_binary_files(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot read the configuration .*nowhere.yaml"):
+        load_settings(OdometryConfig(), tmp_path / "nowhere.yaml")
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(bytes(range(128, 256)))
+    with pytest.raises(UsageError, match="cannot read the configuration"):
+        load_settings(OdometryConfig(), binary)
+
+
+@pytest.mark.parametrize("word", ["seed=[1", "seed=: :", "=3", "matches.=3", ".=1", "two_view..threshold=1"])
+def test_malformed_words_are_usage_errors(word: str) -> None:
+    with pytest.raises(UsageError):
+        load_settings(OdometryConfig(), None, [word])

@@ -1,0 +1,144 @@
+"""Trajectory pictures: what they show, and what cannot be drawn."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import matplotlib.figure
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from trianflow.errors import TrianflowError
+from trianflow.trajectory import Trajectory
+from trianflow.visualization.trajectory_plot import plot_trajectory
+
+
+def arc(n: int = 80) -> Trajectory:
+    angle = np.linspace(0, np.pi / 2, n)
+    T_wc = np.tile(np.eye(4), (n, 1, 1))
+    T_wc[:, :3, :3] = Rotation.from_euler("y", angle[:, None]).as_matrix()
+    T_wc[:, :3, 3] = 30 * np.stack([1 - np.cos(angle), -0.1 * angle, np.sin(angle)], axis=1)
+    return Trajectory(np.arange(n, dtype=float), T_wc)
+
+
+def similar(trajectory: Trajectory, scale: float) -> Trajectory:
+    T = np.eye(4)
+    T[:3, :3] = Rotation.random(random_state=0).as_matrix()
+    T_wc = T @ trajectory.T_wc
+    T_wc[:, :3, 3] *= scale
+    return Trajectory(trajectory.times, T_wc)
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every figure that is saved."""
+    saved: list[Any] = []
+    save = matplotlib.figure.Figure.savefig
+
+    def spy(self: Any, *args: Any, **kwargs: Any) -> None:
+        saved.append(self)
+        save(self, *args, **kwargs)
+
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", spy)
+    return saved
+
+
+def line(axes: Any, label: str) -> np.ndarray:
+    (found,) = [x for x in axes.get_lines() if x.get_label() == label]
+    return np.stack(found.get_data(), axis=1)
+
+
+def texts(figure: Any) -> list[str]:
+    (legend,) = figure.legends
+    return [legend.get_title().get_text(), *(t.get_text() for t in legend.get_texts())]
+
+
+def test_without_truth(tmp_path: Path, figures: list[Any]) -> None:
+    trajectory = arc()
+    plot_trajectory(tmp_path / "a.png", similar(trajectory, 1.0), title="an arc")
+    image = cv2.imread(str(tmp_path / "a.png"))
+    assert image is not None
+    assert image.shape[0] > 1000
+    assert image.std() > 5
+    above, side = figures[0].axes
+    assert line(above, "estimate") == pytest.approx(trajectory.positions[:, [0, 2]], abs=1e-9)
+    height = np.stack([trajectory.distances, -trajectory.positions[:, 1]], axis=1)
+    assert line(side, "estimate") == pytest.approx(height, abs=1e-9)
+    assert line(above, "start") == pytest.approx(np.zeros((1, 2)), abs=1e-9)
+    assert line(above, "end") == pytest.approx(np.array([[30, 30]]), abs=1e-9)
+    assert above.get_aspect() == 1
+    assert above.get_xlabel() == "x, right (arbitrary unit)"
+    assert figures[0].get_suptitle() == "an arc"
+
+
+@pytest.mark.parametrize(
+    ("alignment", "named", "agree"), [("sim3", "Sim(3), 7-DoF", True), ("se3", "SE(3), 6-DoF", False)]
+)
+def test_the_estimate_is_aligned_and_the_legend_says_how(
+    tmp_path: Path, figures: list[Any], alignment: str, named: str, agree: bool
+) -> None:
+    gt = arc()
+    plot_trajectory(tmp_path / "a.png", similar(gt, 0.2), similar(gt, 1.0), alignment=alignment)
+    above, _ = figures[0].axes
+    assert line(above, "ground truth") == pytest.approx(gt.positions[:, [0, 2]], abs=1e-9)
+    off = np.abs(line(above, "estimate") - line(above, "ground truth")).max()
+    assert (off < 1e-6) == agree
+    assert texts(figures[0])[0] == f"alignment to the truth: {named}"
+    assert above.get_xlabel() == "x, right (m)"
+
+
+def test_bad_frames_are_marked(tmp_path: Path, figures: list[Any]) -> None:
+    gt = arc(20)
+    status = ["ok"] * 20
+    status[3] = status[4] = "rotation_only"
+    status[9] = "no_consensus"
+    plot_trajectory(tmp_path / "a.png", gt, status=status)
+    for axes in figures[0].axes:
+        whole = line(axes, "estimate")
+        assert np.array_equal(line(axes, "rotation only (2)"), whole[3:5])
+        assert np.array_equal(line(axes, "no consensus (1)"), whole[9:10])
+    assert not any("ok" in t for t in texts(figures[0]))
+    with pytest.raises(ValueError, match="one word for each pose"):
+        plot_trajectory(tmp_path / "a.png", gt, status=["ok"])
+
+
+def test_several_estimates(tmp_path: Path, figures: list[Any]) -> None:
+    gt = arc()
+    late = similar(gt, 2.0)
+    late = Trajectory(late.times[10:], late.T_wc[10:])  # begins at another frame of the truth
+    plot_trajectory(tmp_path / "a.pdf", {"first": similar(gt, 3.0), "late": late}, gt)
+    above, _ = figures[0].axes
+    assert line(above, "first") == pytest.approx(gt.positions[:, [0, 2]], abs=1e-6)
+    assert line(above, "late") == pytest.approx(gt.positions[10:, [0, 2]], abs=1e-6)
+    assert texts(figures[0])[1:] == ["ground truth", "first", "late", "start", "end"]
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_a_camera_that_stands(tmp_path: Path, n: int) -> None:
+    still = Trajectory(np.arange(n, dtype=float), np.tile(np.eye(4), (n, 1, 1)))
+    plot_trajectory(tmp_path / "a.png", still)
+    assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_what_cannot_be_drawn(tmp_path: Path) -> None:
+    empty = Trajectory(np.zeros(0), np.zeros((0, 4, 4)))
+    with pytest.raises(TrianflowError, match="no pose to draw"):
+        plot_trajectory(tmp_path / "a.png", empty)
+    with pytest.raises(TrianflowError, match="cannot write the picture: No such file"):
+        plot_trajectory(tmp_path / "no" / "a.png", arc())
+    with pytest.raises(TrianflowError, match="cannot write the picture: Format 'xyz' is not supported"):
+        plot_trajectory(tmp_path / "a.xyz", arc())
+
+
+def test_no_global_state_and_a_light_import() -> None:
+    code = (
+        "import sys, trianflow.visualization.trajectory_plot as p; before = 'matplotlib' in sys.modules\n"
+        "import io, numpy as np; from trianflow.trajectory import Trajectory\n"
+        "p.plot_trajectory(io.BytesIO(), Trajectory(np.arange(2.0), np.tile(np.eye(4), (2, 1, 1))))\n"
+        "print(before, 'matplotlib.pyplot' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "False False\n"
