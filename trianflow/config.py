@@ -26,6 +26,7 @@ class TwoViewConfig(Settings):
     hypotheses: int = Field(320, ge=16, description="eight-point samples; enough for 45 % outliers")
     subset: int = Field(640, ge=64, description="matches that judge the hypotheses")
     candidates: int = Field(12, ge=1, le=16, description="hypotheses that are locally optimised")
+    local_steps: tuple[int, int] = Field((3, 3), description="Gauss-Newton steps of a candidate, coarse then fine")
     final_steps: tuple[int, ...] = Field(
         (3, 3), description="Gauss-Newton steps on all matches, the noise measured anew before each group"
     )
@@ -71,7 +72,7 @@ class OdometryConfig(Settings):
             return cls(
                 flow_preset="ultrafast",
                 matches=MatchConfig(count=2000),
-                two_view=TwoViewConfig(hypotheses=160, subset=384, candidates=8),
+                two_view=TwoViewConfig(hypotheses=160, subset=384, candidates=8, local_steps=(2, 2), final_steps=(2, 2)),
                 points=1200,
             )
         raise UsageError(f"unknown preset '{name}': take accurate or fast")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -10,6 +13,9 @@ import pytest
 
 from trianflow import assets
 from trianflow.cli import demo
+from trianflow.trajectory import Trajectory
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
@@ -51,3 +57,17 @@ def test_installed_without_the_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert result.code == 1
     assert "not to the installed package" in result.errors[0]
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.slow
+def test_readme_example_runs_as_written(tmp_path: Path) -> None:
+    text = (REPOSITORY / "README.md").read_text()
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == 1
+    (tmp_path / "assets").symlink_to(REPOSITORY / "assets")
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", examples[0]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "0 first [0. 0. 0.]"
+    assert len(Trajectory.load(tmp_path / "demo.tum")) == len(done.stdout.splitlines())

@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     method.add_argument("--config", default=None, metavar="FILE", help="YAML with settings")
     method.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="single settings, the last word; see README.md"
+        "overrides", nargs="*", metavar="key=value", help="single settings, as in a --config file"
     )
     output = parser.add_argument_group("output")
     output.add_argument(

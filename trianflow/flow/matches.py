@@ -64,12 +64,12 @@ def select_matches(
     target = coarse + grid
     limit = target.new_tensor([W - 1, H - 1])[:, None]
     inside = ((target >= 0) & (target <= limit) & target.isfinite()).all(1)
-    values, index = top_ratio(score.flatten(1) * inside, ratio)
-    values = values.nan_to_num(0.0)
+    values, index = top_ratio((score.flatten(1) * inside).nan_to_num(0.0), ratio)
 
     # The k-th pixel of every cell comes before the (k + 1)-th of any: rank them in their cell, in random order.
     columns = (W + stride - 1) // stride
     cells = index // columns * stride // cell * ((W - 1) // cell + 1) + index % columns * stride // cell
+    cells = cells.masked_fill(values <= 0, H * W)  # apart from those that may be drawn
     generator = torch.Generator(device=score.device).manual_seed(seed)
     chance = torch.rand(index.shape[1], generator=generator, device=score.device, dtype=torch.float64)
     keys, order = (cells + chance * 0.999).sort(dim=-1)

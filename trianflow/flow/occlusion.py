@@ -72,5 +72,5 @@ def flow_quality(flow: FlowPair, alpha: float = 3.0, beta: float = 0.05, stride:
     dx, dy = difference[:, :1], difference[:, 1:]
     limit = (beta * torch.hypot(coarse[:, :1], coarse[:, 1:])).clamp_min(alpha)
     consistent = torch.hypot(dx, dy) < limit
-    score = visible * consistent / (0.1 + (dx + dy) / 2)
+    score = torch.where(consistent, visible / (0.1 + (dx + dy) / 2), 0.0)
     return FlowQuality(visible, consistent, score)

@@ -13,11 +13,15 @@ from trianflow.geometry.camera import homogeneous
 from trianflow.geometry.triangulation import midpoint_depths
 
 
+# Row k holds d skew(v) / d v_k, flattened.
+_LEVI_CIVITA = torch.tensor(
+    [[0.0, 0, 0, 0, 0, -1, 0, 1, 0], [0, 0, 1, 0, 0, 0, -1, 0, 0], [0, -1, 0, 1, 0, 0, 0, 0, 0]], dtype=torch.float64
+)
+
+
 def skew(v: Tensor) -> Tensor:
     """Cross-product matrices: `(..., 3)` to `(..., 3, 3)` with `skew(v) @ w == cross(v, w)`."""
-    x, y, z = v.unbind(-1)
-    o = torch.zeros_like(x)
-    return torch.stack([o, -z, y, z, o, -x, -y, x, o], dim=-1).unflatten(-1, (3, 3))
+    return (v @ _LEVI_CIVITA.to(v)).unflatten(-1, (3, 3))
 
 
 def epipolar_design(p_a: Tensor, p_b: Tensor) -> Tensor:

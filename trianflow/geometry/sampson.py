@@ -61,10 +61,16 @@ def rotation_exp(w: Tensor) -> Tensor:
 
 
 def tangent_basis(t: Tensor) -> Tensor:
-    """Two unit vectors orthogonal to each unit vector and to each other: `(..., 3)` to `(..., 2, 3)`."""
-    axis = torch.nn.functional.one_hot(t.abs().argmin(-1), 3).to(t)
-    first = torch.nn.functional.normalize(torch.linalg.cross(t, axis), dim=-1)
-    return torch.stack([first, torch.linalg.cross(t, first)], dim=-2)
+    """Two unit vectors orthogonal to each unit vector and to each other: `(..., 3)` to `(..., 2, 3)`.
+
+    Source: Duff et al., Building an Orthonormal Basis, Revisited, JCGT 2017.
+    """
+    x, y, z = t.unbind(-1)
+    sign = torch.where(z < 0, -1.0, 1.0).to(t)
+    a = -1 / (sign + z)
+    b = x * y * a
+    first = torch.stack([1 + sign * x * x * a, sign * b, -sign * x], dim=-1)
+    return torch.stack([first, torch.stack([b, sign + y * y * a, -y], dim=-1)], dim=-2)
 
 
 def refine_pose(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,6 +44,15 @@ class _KeyFrame:
     encoded: Any
     depth: np.ndarray | None
     T_wc: Tensor
+
+
+@dataclass(frozen=True)
+class _Guess:
+    """A flow computed before it was known to be wanted."""
+
+    start: Any
+    prepared: tuple[Any, np.ndarray | None]
+    flow: FlowPair
 
 
 @dataclass(frozen=True)
@@ -107,7 +118,10 @@ class VisualOdometry:
         self._key: _KeyFrame | None = None
         self._structure = Structure.empty()
         self._last_image: np.ndarray | None = None
-        self._lost = 0
+        self._lost = 0  # frames in a row
+        self._advances = True  # the last frame became the key frame, and so may the next
+        self._ahead: tuple[Frame, Future[_Guess]] | None = None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="look-ahead")
         self._times: list[float] = []
         self._poses: list[np.ndarray] = []
         self._velocity: tuple[np.ndarray, np.ndarray] = (np.zeros(3), np.zeros(3))  # radians and units a second
@@ -118,18 +132,33 @@ class VisualOdometry:
         poses = np.stack(self._poses) if self._poses else np.zeros((0, 4, 4))
         return Trajectory(np.array(self._times, dtype=np.float64), poses)
 
-    def track(self, frame: Frame) -> Step:
+    def stream(self, frames: Iterable[Frame]) -> Iterator[Step]:
+        """`track` for each of many frames, with the next flow computed while a pose is solved: same steps, sooner.
+
+        Args:
+            frames: in order of time; read one ahead.
+        """
+        current: Frame | None = None
+        for upcoming in frames:
+            if current is not None:
+                yield self.track(current, upcoming)
+            current = upcoming
+        if current is not None:
+            yield self.track(current)
+
+    def track(self, frame: Frame, upcoming: Frame | None = None) -> Step:
         """The pose of the next frame.
 
         Args:
             frame: in order of time, of the camera's image size. A frame without an image, or of another size, is
                 bridged by constant velocity.
+            upcoming: the frame of the next call where it is known; its flow is computed in the background.
 
         Returns:
             `Step`, one for every call.
         """
         begin = time.perf_counter()
-        step = self._track(frame)
+        step = self._track(frame, upcoming)
         step = replace(step, milliseconds=1e3 * (time.perf_counter() - begin))
         moved = step.status not in (StepStatus.LOST, StepStatus.BRIDGED, StepStatus.DUPLICATE)
         if self._poses and moved and frame.time > self._times[-1]:
@@ -140,35 +169,39 @@ class VisualOdometry:
         self._poses.append(step.T_wc)
         return step
 
-    def _track(self, frame: Frame) -> Step:
-        image, depth = frame.image, frame.depth
+    def _track(self, frame: Frame, upcoming: Frame | None) -> Step:
+        image = frame.image
         row = Step(frame.index, frame.time, self._predict(frame.time), StepStatus.BRIDGED)
+        ahead, self._ahead = self._ahead, None
         if image is None:
             return replace(row, note=frame.problem or "no image")
-        size = (self.camera.width, self.camera.height)
-        if size != (0, 0) and image.shape[1::-1] != size:
-            return replace(row, note=f"size {image.shape[1]}x{image.shape[0]} differs from {size[0]}x{size[1]}")
+        if (problem := self._size_problem(image)) is not None:
+            return replace(row, note=problem)
         if self._last_image is not None and np.array_equal(image, self._last_image):
             return replace(row, T_wc=self._poses[-1].copy(), status=StepStatus.DUPLICATE, note="same image as before")
         self._last_image = image
-        if self._undistorter:
-            image = self._undistorter.image(image)
-            depth = None if depth is None else self._undistorter.depth(depth)
-        encoded = self._flow.encode(image)
+        guess = ahead[1].result() if ahead is not None and ahead[0] is frame else None
+        encoded, depth = guess.prepared if guess else self._prepare(frame)
         if self._key is None:
-            T_wc = torch.from_numpy(row.T_wc)
-            self._key = _KeyFrame(frame.index, frame.time, encoded, depth, T_wc)
+            self._key = _KeyFrame(frame.index, frame.time, encoded, depth, torch.from_numpy(row.T_wc))
             return replace(row, status=StepStatus.FIRST)
         key = self._key
-        pair = self._compare(encoded)
+        right = guess is not None and guess.start is key.encoded
+        flow = guess.flow if guess is not None and right else self._flow.flow(key.encoded, encoded)
+        if upcoming is not None and upcoming.image is not None and self._size_problem(upcoming.image) is None:
+            start = encoded if self._advances else key.encoded
+            self._ahead = (upcoming, self._pool.submit(self._look_ahead, start, upcoming))
+        pair = self._compare(flow)
         motion = self._solve(pair, key, frame.time)
         T_wc = key.T_wc @ invert_pose(motion.T_ck)
         if motion.measured:
             self._filter(pair, motion)
         self._lost = self._lost + 1 if motion.status is StepStatus.LOST else 0
-        if self._is_new_key(pair, motion):
-            followed = self._structure.moved(motion.T_ck, self._K, self._follow(pair.flow)[0], self._follow(pair.flow)[1])
-            self._structure = Structure.empty() if motion.status is StepStatus.LOST else followed
+        self._advances = self._is_new_key(pair, motion)
+        if self._advances:
+            lost = motion.status is StepStatus.LOST
+            moved = self._structure.moved(motion.T_ck, self._K, *self._follow(pair.flow))
+            self._structure = Structure.empty() if lost else moved
             self._key = _KeyFrame(frame.index, frame.time, encoded, depth, T_wc)
         return replace(
             row,
@@ -183,6 +216,26 @@ class VisualOdometry:
             note=motion.note,
         )
 
+    def _size_problem(self, image: np.ndarray) -> str | None:
+        width, height = self.camera.width, self.camera.height
+        if not width or image.shape[1::-1] == (width, height):
+            return None
+        return f"size {image.shape[1]}x{image.shape[0]} differs from {width}x{height}"
+
+    def _prepare(self, frame: Frame) -> tuple[Any, np.ndarray | None]:
+        """What the flow needs of a frame, and its depth, both without distortion."""
+        image, depth = frame.image, frame.depth
+        assert image is not None
+        if self._undistorter:
+            image = self._undistorter.image(image)
+            depth = None if depth is None else self._undistorter.depth(depth)
+        return self._flow.encode(image), depth
+
+    def _look_ahead(self, start: Any, frame: Frame) -> _Guess:
+        """The flow to a coming frame from what its key frame is likely to be."""
+        prepared = self._prepare(frame)
+        return _Guess(start, prepared, self._flow.flow(start, prepared[0]))
+
     def _predict(self, at: float) -> np.ndarray:
         """Pose by constant velocity since the last row."""
         if not self._poses:
@@ -196,10 +249,8 @@ class VisualOdometry:
     def _follow(self, flow: FlowPair) -> tuple[Tensor, Tensor]:
         return follow(self._structure.p, flow, self.config.matches.alpha / 3, self.config.matches.beta)
 
-    def _compare(self, encoded: Any) -> _Pair:
-        assert self._key is not None
+    def _compare(self, flow: FlowPair) -> _Pair:
         settings = self.config.matches
-        flow = self._flow.flow(self._key.encoded, encoded)
         quality = flow_quality(flow, settings.alpha, settings.beta, settings.stride)
         matches = select_matches(
             flow.flow_ab, quality.score, settings.count, settings.ratio, settings.cell, settings.stride, self.config.seed
@@ -312,6 +363,8 @@ class VisualOdometry:
         """Whether the current frame is to be the next key frame."""
         if motion.status is StepStatus.LOST:
             return self._lost >= 2
+        if self.config.scale == "unit" and motion.measured:
+            return True
         width = pair.flow.flow_ab.shape[-1]
         far = float(pair.view.motion) > self.config.key_motion * width or pair.overlap < self.config.key_overlap
         return far or (motion.measured and float(pair.view.parallax) > self.config.key_parallax * width)

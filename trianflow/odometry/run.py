@@ -136,7 +136,7 @@ def run_odometry(
         interrupted = isinstance(e, KeyboardInterrupt)
         report.state = "interrupted" if interrupted else "failed"
         report.error = "" if interrupted else (str(e) or type(e).__name__).splitlines()[0]
-        with contextlib.suppress(TrianflowError):  # the disk may be what failed: the cause is worth more
+        with contextlib.suppress(Exception):  # the disk may be what failed: the cause is worth more
             _take_notes(report, given, source)
             _finish(run, odometry.trajectory, truth if interrupted else None)
         raise
@@ -154,7 +154,8 @@ def _take_notes(report: RunReport, given: list[str], source: FrameSource | None)
 def _finish(run: OdometryRun, trajectory: Trajectory, truth: Trajectory | None) -> None:
     """Report first, then what may fail: evaluation and picture."""
     report, out = run.report, run.out
-    run.trajectory = trajectory
+    done = len(report.rows)  # an exception can come between a pose and its row
+    run.trajectory = Trajectory(trajectory.times[:done], trajectory.T_wc[:done])
     run.files = [TUM, KITTI, REPORT]
     report.save(out / REPORT)
     if not report.rows:

@@ -141,7 +141,12 @@ def rotation_of(problem: PairProblem, hypotheses: int, generator: torch.Generato
 
 
 def epipolar_pose_of(
-    problem: PairProblem, H: Tensor, hypotheses: int, keep: int, generator: torch.Generator
+    problem: PairProblem,
+    H: Tensor,
+    hypotheses: int,
+    keep: int,
+    steps: tuple[int, int],
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """The pose whose epipolar geometry most matches agree on, by cheirality and plausible parallax too.
 
@@ -153,6 +158,7 @@ def epipolar_pose_of(
         H: `(B, 3, 3)` homography in the coordinates q.
         hypotheses: eight-point samples.
         keep: how many of them are optimised.
+        steps: Gauss-Newton steps on each, before and after cheirality is known.
         generator: on the device of the matches.
 
     Returns:
@@ -182,11 +188,11 @@ def epipolar_pose_of(
     rays_a, rays_b = problem.rays(q_a).float()[:, None], problem.rays(q_b).float()[:, None]
     reach, judged = problem.reach.float(), valid[:, None].float()
     R, t = (x[:, :, 0] for x in decompose_essential(E))
-    R, t, _ = refine_pose(R, t, products, problem.S.float(), judged, 2 * reach, 3)
+    R, t, _ = refine_pose(R, t, products, problem.S.float(), judged, 2 * reach, steps[0])
     near = valid[:, None] & (products.squared_distance(problem.fundamental(R, t)) < (2 * reach)[:, None, None].square())
     R, t, _ = pose_from_essential(skew(t) @ R, rays_a, rays_b, near.float())
     judged = (valid[:, None] & problem.plausible(R, t, q_a.float(), q_b.float(), near)).float()
-    R, t, _ = refine_pose(R, t, products, problem.S.float(), judged, reach / 2, 3)
+    R, t, _ = refine_pose(R, t, products, problem.S.float(), judged, reach / 2, steps[1])
     squared = products.squared_distance(problem.fundamental(R, t))
     cost = (1 - judged * (1 - squared / reach[:, None, None].square()).clamp_min(0)).sum(-1)
     best = cost.argmin(1)[:, None]

@@ -81,7 +81,7 @@ def robust_noise(squared: Tensor, valid: Tensor, reach: Tensor, freedom: int, fl
     cut, median = {1: (2.5, 0.6645), 2: (3.0, 1.1680)}[freedom]
     r = squared.sqrt()
     sigma = reach / cut
-    for _ in range(4):
+    for _ in range(3):
         near = valid & (r < (cut * sigma).minimum(reach)[:, None])
         sigma = (masked_median(r, near) / median).maximum(floor)
     return sigma
@@ -114,13 +114,14 @@ def solve_two_view(
     valid = torch.ones_like(p_a[..., 0], dtype=torch.bool) if valid is None else valid
     valid = valid & p_a.isfinite().all(-1) & p_b.isfinite().all(-1)
     missing = max(8 - p_a.shape[1], 0)
-    with torch.no_grad():
+    with torch.inference_mode():
         pad = torch.nn.functional.pad
         q_a, q_b = pad(p_a.double(), (0, 0, 0, missing)), pad(p_b.double(), (0, 0, 0, missing))
         view = _solve(q_a, q_b, K.double().expand(len(p_a), 3, 3), pad(valid, (0, missing)), config, seed)
-    inlier = view.inlier[:, : p_a.shape[1]]
-    parts = {k: v.to(p_a.dtype) if v.is_floating_point() else v for k, v in vars(view).items()}
-    return TwoView(**{**parts, "inlier": inlier})
+        inlier = view.inlier[:, : p_a.shape[1]]
+        parts = {**vars(view), "inlier": inlier}
+    # Cloned outside of inference mode, so that a loss may use them.
+    return TwoView(**{k: v.to(p_a.dtype if v.is_floating_point() else v.dtype, copy=True) for k, v in parts.items()})
 
 
 def _solve(p_a: Tensor, p_b: Tensor, K: Tensor, valid: Tensor, config: TwoViewConfig, seed: int) -> TwoView:
@@ -136,19 +137,20 @@ def _solve(p_a: Tensor, p_b: Tensor, K: Tensor, valid: Tensor, config: TwoViewCo
     problem = PairProblem(q_a, q_b, valid, S, reach, subset)
     H = homography_of(problem, config.hypotheses // 5, generator)
     R_still = rotation_of(problem, 16, generator)
-    R, t = epipolar_pose_of(problem, H, config.hypotheses, config.candidates, generator)
+    R, t = epipolar_pose_of(problem, H, config.hypotheses, config.candidates, config.local_steps, generator)
 
     # All matches, at the noise that they show.
     products = MatchProducts.of(q_a, q_b)
     R, t = R[:, None], t[:, None]
-    for steps in (*config.final_steps, 0):
+    for steps in config.final_steps:
         squared = products.squared_distance(problem.fundamental(R, t))
         noise = robust_noise(squared[:, 0], valid, reach, 1, smallest_noise)
         near = valid[:, None] & (squared < (4 * noise).minimum(reach)[:, None, None].square())
         plausible = problem.plausible(R, t, q_a, q_b, near)
         R, t, information = refine_pose(R, t, products, S, (near & plausible).double(), 2.385 * noise, steps)
+    squared = torch.where(plausible, products.squared_distance(problem.fundamental(R, t)), torch.inf)[:, 0]
+    noise = robust_noise(squared, valid, reach, 1, smallest_noise)
     R, t, information = R[:, 0], t[:, 0], information[:, 0]
-    squared = torch.where(plausible, squared, torch.inf)[:, 0]
     believed = noise.maximum(config.noise_floor / focal)
 
     # The simpler models, on all matches too, at the same noise.
