@@ -9,4 +9,13 @@ from trianflow.trajectory import Trajectory
 
 __version__ = "0.1.0"
 
-__all__ = ["Camera", "Frame", "OdometryConfig", "Step", "StepStatus", "Trajectory", "VisualOdometry", "open_frames"]
+__all__ = [
+    "Camera",
+    "Frame",
+    "OdometryConfig",
+    "Step",
+    "StepStatus",
+    "Trajectory",
+    "VisualOdometry",
+    "open_frames",
+]

@@ -31,7 +31,9 @@ class TwoViewConfig(Settings):
         (3, 3), description="Gauss-Newton steps on all matches, the noise measured anew before each group"
     )
     noise_floor: float = Field(
-        0.25, ge=0, description="smallest noise that model selection believes in: what a dense flow errs coherently"
+        0.25,
+        ge=0,
+        description="smallest noise that model selection believes in: what a dense flow errs coherently",
     )
 
 
@@ -54,7 +56,8 @@ class OdometryConfig(Settings):
     matches: MatchConfig = MatchConfig()
     two_view: TwoViewConfig = TwoViewConfig()
     scale: Literal["auto", "depth", "structure", "unit"] = Field(
-        "auto", description="where the length of a step comes from; auto is depth where it is at hand, else structure"
+        "auto",
+        description="where the length of a step comes from; auto is depth where it is at hand, else structure",
     )
     points: int = Field(3000, ge=50, description="points of the structure that is carried from pair to pair")
     key_parallax: float = Field(0.003, gt=0, description="parallax that makes a new key frame, share of the width")
@@ -72,7 +75,9 @@ class OdometryConfig(Settings):
             return cls(
                 flow_preset="ultrafast",
                 matches=MatchConfig(count=2000),
-                two_view=TwoViewConfig(hypotheses=160, subset=384, candidates=8, local_steps=(2, 2), final_steps=(2, 2)),
+                two_view=TwoViewConfig(
+                    hypotheses=160, subset=384, candidates=8, local_steps=(2, 2), final_steps=(2, 2)
+                ),
                 points=1200,
             )
         raise UsageError(f"unknown preset '{name}': take accurate or fast")

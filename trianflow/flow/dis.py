@@ -30,8 +30,8 @@ class DISFlow:
         if preset not in presets:
             raise ValueError(f"DIS has the presets {', '.join(presets)}, not '{preset}'")
         # An object holds the buffers of its last call: one for each direction.
-        self._forward = cv2.DISOpticalFlow_create(presets[preset])
-        self._backward = cv2.DISOpticalFlow_create(presets[preset])
+        self._forward = cv2.DISOpticalFlow.create(presets[preset])
+        self._backward = cv2.DISOpticalFlow.create(presets[preset])
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="dis")
 
     def encode(self, image: np.ndarray) -> np.ndarray:
@@ -42,6 +42,8 @@ class DISFlow:
         """Flow between two grey images of equal size."""
         if a.shape != b.shape:
             raise ValueError(f"flow needs images of one size, got {a.shape[::-1]} and {b.shape[::-1]}")
-        backward = self._pool.submit(self._backward.calc, b, a, None)
-        flow_ab = self._forward.calc(a, b, None)
+        # Handed in of another size than the images, the initial flow is only a place for the result.
+        empty = np.empty((1, 1, 2), np.float32)
+        backward = self._pool.submit(lambda: self._backward.calc(b, a, empty))
+        flow_ab = self._forward.calc(a, b, empty)
         return FlowPair(*(torch.from_numpy(f).permute(2, 0, 1)[None] for f in (flow_ab, backward.result())))

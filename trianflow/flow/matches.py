@@ -41,7 +41,13 @@ def top_ratio(score: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
 
 
 def select_matches(
-    flow_ab: Tensor, score: Tensor, count: int, ratio: float = 0.2, cell: int = 32, stride: int = 1, seed: int = 0
+    flow_ab: Tensor,
+    score: Tensor,
+    count: int,
+    ratio: float = 0.2,
+    cell: int = 32,
+    stride: int = 1,
+    seed: int = 0,
 ) -> Matches:
     """Matches from the best pixels, drawn at random and evenly over cells of the image.
 
@@ -58,7 +64,7 @@ def select_matches(
     Returns:
         `Matches` without repetition.
     """
-    B, _, H, W = flow_ab.shape
+    H, W = flow_ab.shape[-2:]
     coarse = flow_ab[..., ::stride, ::stride].flatten(2)
     grid = pixel_grid(H, W, flow_ab.dtype, flow_ab.device, stride).flatten(1)
     target = coarse + grid

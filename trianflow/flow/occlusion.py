@@ -47,7 +47,7 @@ def forward_backward_difference(flow_ab: Tensor, flow_ba: Tensor, stride: int = 
         `(B, 2, h, w)` pixels; beyond the border of b the backward flow counts as zero.
     """
     coarse = flow_ab[..., ::stride, ::stride]
-    start = pixel_grid(*flow_ab.shape[-2:], flow_ab.dtype, flow_ab.device, stride)
+    start = pixel_grid(flow_ab.shape[-2], flow_ab.shape[-1], flow_ab.dtype, flow_ab.device, stride)
     return (sample(flow_ba, (start + coarse).permute(0, 2, 3, 1)) + coarse).abs()
 
 

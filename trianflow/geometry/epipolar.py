@@ -12,10 +12,10 @@ from torch import Tensor
 from trianflow.geometry.camera import homogeneous
 from trianflow.geometry.triangulation import midpoint_depths
 
-
 # Row k holds d skew(v) / d v_k, flattened.
 _LEVI_CIVITA = torch.tensor(
-    [[0.0, 0, 0, 0, 0, -1, 0, 1, 0], [0, 0, 1, 0, 0, 0, -1, 0, 0], [0, -1, 0, 1, 0, 0, 0, 0, 0]], dtype=torch.float64
+    [[0.0, 0, 0, 0, 0, -1, 0, 1, 0], [0, 0, 1, 0, 0, 0, -1, 0, 0], [0, -1, 0, 1, 0, 0, 0, 0, 0]],
+    dtype=torch.float64,
 )
 
 
@@ -149,7 +149,9 @@ def decompose_essential(E_ba: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack([R1, R1, R2, R2], dim=-3), torch.stack([t, -t, t, -t], dim=-2)
 
 
-def pose_from_essential(E_ba: Tensor, rays_a: Tensor, rays_b: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def pose_from_essential(
+    E_ba: Tensor, rays_a: Tensor, rays_b: Tensor, weight: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """The pose of E that puts most matches in front of both cameras (cheirality).
 
     Args:

@@ -109,7 +109,9 @@ def ransac(
     return take(models.flatten(-2), best).unflatten(-1, (3, 3))
 
 
-def is_significant(inliers: Tensor, count: Tensor, chance: Tensor, freedom: int, log_false_alarms: float = 7.0) -> Tensor:
+def is_significant(
+    inliers: Tensor, count: Tensor, chance: Tensor, freedom: int, log_false_alarms: float = 7.0
+) -> Tensor:
     """Whether a model explains more matches than the best of many random models would by chance (a contrario).
 
     A Chernoff bound of the binomial tail is set against the number of models that `freedom` matches can define.

@@ -34,7 +34,10 @@ class MatchProducts:
         """From matches `(B, N, 2)`, best in coordinates of order one."""
         h_a, h_b = homogeneous(q_a).mT, homogeneous(q_b).mT
         cross = (h_b[:, :, None] * h_a[:, None]).flatten(1, 2)
-        square = torch.cat([(h_a[:, :, None] * h_a[:, None]).flatten(1, 2), (h_b[:, :, None] * h_b[:, None]).flatten(1, 2)], 1)
+        square = torch.cat(
+            [(h_a[:, :, None] * h_a[:, None]).flatten(1, 2), (h_b[:, :, None] * h_b[:, None]).flatten(1, 2)],
+            1,
+        )
         return cls(cross, square)
 
     def algebraic(self, F: Tensor) -> Tensor:
@@ -101,7 +104,7 @@ def refine_pose(
         R, t and the information matrix `(B, M, 5, 5)` (rotation, then two tangents of t) in units of
         1 / distance^2: divided by the noise variance it is the inverse covariance.
     """
-    B, M = R.shape[:2]
+    M = R.shape[1]
     inverse_S = ((1 / S)[:, :, None] * (1 / S)[:, None, :])[:, None, None]
     generators = skew(torch.eye(3, dtype=R.dtype, device=R.device))
     eye = torch.eye(5, dtype=R.dtype, device=R.device)

@@ -29,7 +29,9 @@ def midpoint(c_a: Tensor, r_a: Tensor, c_b: Tensor, r_b: Tensor, eps: float = 1e
     return (c_a + s_a * r_a + c_b + s_b * r_b) / 2
 
 
-def midpoint_depths(rays_a: Tensor, rays_b: Tensor, R_ba: Tensor, t_ba: Tensor, eps: float = 1e-12) -> tuple[Tensor, Tensor]:
+def midpoint_depths(
+    rays_a: Tensor, rays_b: Tensor, R_ba: Tensor, t_ba: Tensor, eps: float = 1e-12
+) -> tuple[Tensor, Tensor]:
     """Distances along both rays to the feet of their common perpendicular.
 
     Args:

@@ -33,7 +33,7 @@ def sample(x: Tensor, points: Tensor, padding: str = "zeros") -> Tensor:
 
 def flow_targets(flow: Tensor) -> Tensor:
     """Where each pixel lands: flow `(B, 2, H, W)` in pixels to points `(B, H, W, 2)`."""
-    grid = pixel_grid(*flow.shape[-2:], dtype=flow.dtype, device=flow.device)
+    grid = pixel_grid(flow.shape[-2], flow.shape[-1], flow.dtype, flow.device)
     return (flow + grid).permute(0, 2, 3, 1)
 
 

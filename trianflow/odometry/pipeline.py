@@ -107,9 +107,7 @@ class VisualOdometry:
         ...     print(vo.track(frame).T_wc)
     """
 
-    def __init__(
-        self, camera: Camera, config: OdometryConfig | None = None, flow: FlowEstimator | None = None
-    ) -> None:
+    def __init__(self, camera: Camera, config: OdometryConfig | None = None, flow: FlowEstimator | None = None) -> None:
         self.config = config or OdometryConfig()
         self._undistorter = Undistorter(camera) if any(camera.distortion) else None
         self.camera = self._undistorter.camera if self._undistorter else camera
@@ -124,7 +122,10 @@ class VisualOdometry:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="look-ahead")
         self._times: list[float] = []
         self._poses: list[np.ndarray] = []
-        self._velocity: tuple[np.ndarray, np.ndarray] = (np.zeros(3), np.zeros(3))  # radians and units a second
+        self._velocity: tuple[np.ndarray, np.ndarray] = (
+            np.zeros(3),
+            np.zeros(3),
+        )  # radians and units a second
 
     @property
     def trajectory(self) -> Trajectory:
@@ -253,10 +254,21 @@ class VisualOdometry:
         settings = self.config.matches
         quality = flow_quality(flow, settings.alpha, settings.beta, settings.stride)
         matches = select_matches(
-            flow.flow_ab, quality.score, settings.count, settings.ratio, settings.cell, settings.stride, self.config.seed
+            flow.flow_ab,
+            quality.score,
+            settings.count,
+            settings.ratio,
+            settings.cell,
+            settings.stride,
+            self.config.seed,
         )
         view = solve_two_view(
-            matches.p_a.double(), matches.p_b.double(), self._K, matches.valid, self.config.two_view, self.config.seed
+            matches.p_a.double(),
+            matches.p_b.double(),
+            self._K,
+            matches.valid,
+            self.config.two_view,
+            self.config.seed,
         )
         overlap = float((quality.consistent & (quality.visible > 0.5)).float().mean())
         return _Pair(flow, matches, view, overlap, *self._follow(flow))

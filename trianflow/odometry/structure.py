@@ -1,4 +1,4 @@
-"""Points of known depth that travel with the flow from pair to pair: where a monocular trajectory has its scale from."""
+"""Points of known depth that travel with the flow from pair to pair: the scale of a monocular trajectory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trianflow.geometry.triangulation import triangulate
 from trianflow.geometry.warping import sample
 from trianflow.pose.models import signed_parallax
 
-# Standard deviation of log depth that one change of key frame adds: the flow's coherent errors, as points are handed on.
+# Standard deviation of log depth that one change of key frame adds, as points are handed on.
 _TRANSFER_NOISE = 0.003
 # A measurement further than this from the filtered depth, in standard deviations, belongs to another point.
 _GATE = 3.0

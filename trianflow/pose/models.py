@@ -12,8 +12,18 @@ import torch
 from torch import Tensor
 
 from trianflow.geometry.camera import homogeneous
-from trianflow.geometry.epipolar import decompose_essential, essential_from_fundamental, pose_from_essential, skew
-from trianflow.geometry.homography import decompose_homography, fit_homography, fit_rotation, homography_squared
+from trianflow.geometry.epipolar import (
+    decompose_essential,
+    essential_from_fundamental,
+    pose_from_essential,
+    skew,
+)
+from trianflow.geometry.homography import (
+    decompose_homography,
+    fit_homography,
+    fit_rotation,
+    homography_squared,
+)
 from trianflow.geometry.ransac import draw, eight_point_minimal, homography_minimal, msac, ransac, take
 from trianflow.geometry.sampson import MatchProducts, refine_pose
 

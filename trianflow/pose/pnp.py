@@ -12,6 +12,7 @@ from torch import Tensor
 from trianflow.geometry.camera import pose_matrix, project, transform
 from trianflow.geometry.epipolar import skew
 from trianflow.geometry.sampson import rotation_exp
+from trianflow.pose.selection import robust_noise
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,13 @@ def reprojection(T_ba: Tensor, X_a: Tensor, p_b: Tensor, K: Tensor) -> tuple[Ten
     X = transform(T_ba, X_a)
     inverse = 1 / X[:, 2].clamp_min(1e-6)
     x, y, zero = X[:, 0] * inverse, X[:, 1] * inverse, torch.zeros_like(inverse)
-    by_X = torch.stack([K[0, 0] * torch.stack([inverse, zero, -x * inverse], -1), K[1, 1] * torch.stack([zero, inverse, -y * inverse], -1)], 1)
+    by_X = torch.stack(
+        [
+            K[0, 0] * torch.stack([inverse, zero, -x * inverse], -1),
+            K[1, 1] * torch.stack([zero, inverse, -y * inverse], -1),
+        ],
+        1,
+    )
     return project(X, K) - p_b, torch.cat([-by_X @ skew(X), by_X], -1)
 
 
@@ -85,7 +92,7 @@ def refine_pnp(
         r, J = r / noise, J / noise
         weighed, weighed_J = r, J
         if variance is not None:
-            # What a relative error of the depth does to the pixel: J at the point turned into frame b, without translation.
+            # What a relative error of the depth does to the pixel: the point's ray, turned into frame b.
             u = noise * (J[:, :, 3:] @ (X_a @ T_ba[:3, :3].mT)[..., None])[..., 0]
             length = u.square().sum(-1).clamp_min(1e-12)
             # (I + v u u^T)^-1 = I - u u^T / (1 / v + |u|^2)
@@ -131,21 +138,32 @@ def solve_pnp(
     X, p = X_a[usable], p_b[usable]
     try:
         found, rotation, translation, _ = cv2.solvePnPRansac(
-            X.numpy(), p.numpy(), K.numpy(), None, None, None, False, iterations, threshold, 0.999, None, cv2.SOLVEPNP_AP3P
+            X.numpy(),
+            p.numpy(),
+            K.numpy(),
+            None,
+            None,
+            None,
+            False,
+            iterations,
+            threshold,
+            0.999,
+            None,
+            cv2.SOLVEPNP_AP3P,
         )
     except cv2.error:
         return failure
     if not found or not (np.isfinite(rotation).all() and np.isfinite(translation).all()):
         return failure
     T_ba = pose_matrix(torch.from_numpy(cv2.Rodrigues(rotation)[0]), torch.from_numpy(translation[:, 0]))
-    noise = threshold / 2
+    noise = threshold / 3
+    reach, floor = torch.tensor([threshold], dtype=torch.float64), torch.tensor([1e-3], dtype=torch.float64)
     for _ in range(2):
         T_ba = refine_pnp(T_ba, X, p, K, noise)
-        error = reprojection(T_ba, X, p, K)[0].norm(dim=-1)
-        # The median of the length of a two-dimensional Gaussian is 1.1774 sigma.
-        noise = max(float(error.median()) / 1.1774, 1e-3)
+        squared = reprojection(T_ba, X, p, K)[0].square().sum(-1)
+        noise = float(robust_noise(squared[None], torch.ones_like(squared[None], dtype=torch.bool), reach, 2, floor))
     inlier = torch.zeros_like(usable)
-    inlier[usable] = (error < threshold) & (transform(T_ba, X)[:, 2] > 0)
+    inlier[usable] = (squared < threshold**2) & (transform(T_ba, X)[:, 2] > 0)
     if int(inlier.sum()) < max(min_points, 0.2 * len(X)):
         return failure
     return PnP(T_ba, inlier, True, noise)

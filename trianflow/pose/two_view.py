@@ -17,9 +17,10 @@ from trianflow.config import TwoViewConfig
 from trianflow.geometry.camera import pose_matrix
 from trianflow.geometry.epipolar import fundamental_from_essential, skew
 from trianflow.geometry.homography import fit_homography, fit_rotation, homography_squared
-from trianflow.geometry.ransac import draw, is_significant
+from trianflow.geometry.ransac import draw
 from trianflow.geometry.sampson import MatchProducts, refine_pose
 from trianflow.pose.models import PairProblem, epipolar_pose_of, homography_of, rotation_of
+from trianflow.pose.selection import masked_median, robust_noise, select_model
 
 
 class TwoViewStatus(IntEnum):
@@ -57,34 +58,6 @@ class TwoView:
     parallax: Tensor
     motion: Tensor
     direction_sigma: Tensor
-
-
-def masked_median(x: Tensor, mask: Tensor) -> Tensor:
-    """Lower median over the last dimension of the entries in `mask`: `(..., N)` to `(...,)`; 0 where there are none."""
-    return x.masked_fill(~mask, torch.nan).nanmedian(-1).values.nan_to_num(0.0)
-
-
-def robust_noise(squared: Tensor, valid: Tensor, reach: Tensor, freedom: int, floor: Tensor) -> Tensor:
-    """Noise of every coordinate, from squared distances to a model, by the median of those within reach.
-
-    Args:
-        squared: `(B, N)` squared distances, noise^2 times a chi-square of `freedom` degrees for a good match.
-        valid: `(B, N)` bool.
-        reach: `(B,)` largest distance of an inlier.
-        freedom: 1 for epipolar geometry, 2 for a homography.
-        floor: `(B,)` smallest answer.
-
-    Returns:
-        `(B,)` standard deviation in the units of the distance.
-    """
-    # Cut at `cut` sigma, the median of a chi distribution is `median` sigma.
-    cut, median = {1: (2.5, 0.6645), 2: (3.0, 1.1680)}[freedom]
-    r = squared.sqrt()
-    sigma = reach / cut
-    for _ in range(3):
-        near = valid & (r < (cut * sigma).minimum(reach)[:, None])
-        sigma = (masked_median(r, near) / median).maximum(floor)
-    return sigma
 
 
 def solve_two_view(
@@ -156,49 +129,27 @@ def _solve(p_a: Tensor, p_b: Tensor, K: Tensor, valid: Tensor, config: TwoViewCo
     # The simpler models, on all matches too, at the same noise.
     identity = torch.eye(3, dtype=torch.float64, device=p_a.device).expand_as(R)
     simple = torch.stack([identity, problem.conjugate(R_still[:, None])[:, 0], H], 1)
-    weight = valid[:, None] / (1 + homography_squared(simple, q_a, q_b) / (2.385 * believed[:, None, None]).square()).square()
+    cauchy = (2.385 * believed[:, None, None]).square()
+    weight = valid[:, None] / (1 + homography_squared(simple, q_a, q_b) / cauchy).square()
     R_still = fit_rotation(problem.rays(q_a), problem.rays(q_b), weight[:, 1])
     H = fit_homography(q_a, q_b, weight[:, 2])
-    distances = homography_squared(torch.stack([identity, problem.conjugate(R_still[:, None])[:, 0], H], 1), q_a, q_b)
-
-    # Minimum description length in the manner of GRIC: a match costs its residual and the freedom of its position
-    # on the model, an outlier a fixed sum, a model its parameters. Torr, IJCV 2002; equal costs for outliers are ours.
-    count = valid.sum(-1)
-    distances = torch.cat([squared[:, None], distances], 1) / believed[:, None, None].square()
-    freedom = distances.new_tensor([3.0, 2.0, 2.0, 2.0])
-    parameters = distances.new_tensor([5.0, 0.0, 3.0, 8.0])
-    outlier = 3 * math.log(4) + 6.6
-    cost = (distances + math.log(4) * freedom[:, None]).nan_to_num(outlier).clamp_max(outlier) * valid[:, None]
-    cost = cost.sum(-1) + parameters * (4 * count[:, None].clamp_min(1)).log()
-    # A flow is coherently wrong by a small share of a pixel, which thousands of matches would take for a rotation.
-    cost[:, 1] -= 0.5 * count
-    model = cost.argmin(1)
-
-    # Matches that fit the chosen model, and whether as many would by chance.
-    limit = (3 * believed).minimum(reach)
-    chosen = distances.gather(1, model[:, None, None].expand(-1, 1, p_a.shape[1]))[:, 0]
-    inlier = valid & (chosen * believed[:, None].square() < limit[:, None].square())
-    low = torch.where(valid[..., None], q_b, torch.inf).amin(1)
-    extent = (torch.where(valid[..., None], q_b, -torch.inf).amax(1) - low).nan_to_num(0.0, 0.0, 0.0).clamp_min(1e-9)
-    area = extent.prod(-1)
-    on_line, on_point = 2 * limit * extent.norm(dim=-1) / area, math.pi * limit.square() / area
-    lines = model == 0
-    significant = torch.where(
-        lines,
-        is_significant(inlier.sum(-1), count, on_line, 5),
-        is_significant(inlier.sum(-1), count, on_point, 4),
-    )
+    simple = torch.stack([identity, problem.conjugate(R_still[:, None])[:, 0], H], 1)
+    distances = torch.cat([squared[:, None], homography_squared(simple, q_a, q_b)], 1)
+    choice = select_model(distances, q_b, valid, believed, reach)
+    inlier, significant = choice.inlier, choice.significant
 
     status = torch.tensor(
-        [TwoViewStatus.OK, TwoViewStatus.STATIC, TwoViewStatus.ROTATION_ONLY, TwoViewStatus.PLANAR], device=p_a.device
-    )[model]
+        [TwoViewStatus.OK, TwoViewStatus.STATIC, TwoViewStatus.ROTATION_ONLY, TwoViewStatus.PLANAR],
+        device=p_a.device,
+    )[choice.model]
     status = torch.where(significant, status, torch.full_like(status, TwoViewStatus.NO_CONSENSUS))
-    status = torch.where(count >= 8, status, torch.full_like(status, TwoViewStatus.TOO_FEW_MATCHES))
+    enough = valid.sum(-1) >= 8
+    status = torch.where(enough, status, torch.full_like(status, TwoViewStatus.TOO_FEW_MATCHES))
     moving = (status == TwoViewStatus.OK) | (status == TwoViewStatus.PLANAR)
     turning = status == TwoViewStatus.ROTATION_ONLY
     R = torch.where(moving[:, None, None], R, torch.where(turning[:, None, None], R_still, identity))
     t = torch.where(moving[:, None], t, zero)
-    solved = significant & (count >= 8)
+    solved = significant & enough
     inlier = inlier & solved[:, None]
 
     turned = problem.conjugate(R[:, None])[:, 0]
@@ -206,7 +157,9 @@ def _solve(p_a: Tensor, p_b: Tensor, K: Tensor, valid: Tensor, config: TwoViewCo
     apart = (q_b - warped[..., :2] / warped[..., 2:].clamp_min(1e-6)).norm(dim=-1)
     ridge = 1e-12 * torch.diagonal(information, dim1=-2, dim2=-1).amax(-1) + 1e-30
     eye = torch.eye(5, dtype=torch.float64, device=p_a.device)
-    covariance = torch.linalg.inv_ex(information + ridge[:, None, None] * eye)[0][:, 3:, 3:] * noise.square()[:, None, None]
+    covariance = (
+        torch.linalg.inv_ex(information + ridge[:, None, None] * eye)[0][:, 3:, 3:] * noise.square()[:, None, None]
+    )
     direction = covariance.diagonal(dim1=-2, dim2=-1).sum(-1).clamp_min(0).sqrt().nan_to_num(math.pi).clamp_max(math.pi)
     F = fundamental_from_essential(skew(t) @ R, K, K)
     return TwoView(

@@ -13,21 +13,24 @@ from torch import Tensor
 SIZE = 256  # texels a side; a power of two
 _SHARPNESS = 0.7  # of a pixel's extent is averaged; the interpolation between texels does the rest
 _CHUNK = 32768  # samples filtered at once: small enough for the cache
-_LEVELS = int(math.log2(SIZE)) - 1  # the coarsest level used has four texels a side
+_LEVELS = int(math.log2(SIZE)) - 1  # levels with windows of four texels; the coarsest has four texels a side
+_ROWS = 2 * SIZE - 4 + 2 * _LEVELS  # of all levels along v, each with two rows repeated at its end
+_WINDOWS = SIZE - 2  # of all levels along u
 
 
 @dataclass(frozen=True)
 class TextureBank:
     """Textures with their rip-maps: every texture averaged over 2^i x 2^j texels for all i and j.
 
-    A rip-map is laid out as one `2 SIZE x 2 SIZE` picture in which level i starts at column
-    `2 SIZE - (2 SIZE >> i)`, so addresses separate into a part for u and a part for v, and grazing views stay
-    sharp along one axis.
+    Along u, a row of `texels` holds a window of four neighbouring texels, every second texel beginning one; along
+    v, four such rows follow each other. A level's two taps lie in a window, and so do those of the next coarser
+    level, whose texels are means of two: sixteen texels, four rows of the table, filter between two levels along
+    both axes, each with its own, so that grazing views stay sharp along one axis.
 
     Attributes:
         names: one name a texture.
         periods: `(N,)` the metres that one tile usually covers.
-        texels: `(N * 4 SIZE^2, 4)` float32, RGB reflectance in [0, 1] and a padding zero.
+        texels: `(N * _ROWS * _WINDOWS, 12)` float32, four texels' red, green and blue reflectance in [0, 1].
     """
 
     names: tuple[str, ...]
@@ -54,26 +57,30 @@ class TextureBank:
             width_u, width_v: `(N,)` the extent of one pixel along u and v, in tiles, positive.
 
         Returns:
-            `(N, 3)` float32 in [0, 1].
+            `(3, N)` float32 in [0, 1].
         """
-        out = [
-            self._sample(texture[i : i + _CHUNK], *(x[i : i + _CHUNK] for x in (u, v, width_u, width_v)))
-            for i in range(0, len(u), _CHUNK)
-        ]
-        return torch.cat(out) if out else u.new_zeros(0, 3)
+        out = u.new_empty(3, len(u))
+        for i in range(0, len(u), _CHUNK):
+            part = slice(i, i + _CHUNK)
+            self._sample(texture[part], u[part], v[part], width_u[part], width_v[part], out[:, part])
+        return out
 
-    def _sample(self, texture: Tensor, u: Tensor, v: Tensor, width_u: Tensor, width_v: Tensor) -> Tensor:
-        column, weight_u = _taps(u, width_u)
-        row, weight_v = _taps(v, width_v)
-        row = row * (2 * SIZE) + texture * (4 * SIZE * SIZE)
-        index = exact_matmul(torch.cat([row, column]).T, _OUTER.to(u)).to(torch.int32)
-        weight = exact_matmul(weight_v.T, _OUTER[:4].to(u)) * exact_matmul(weight_u.T, _OUTER[4:].to(u))
-        return torch.nn.functional.embedding_bag(index, self.texels, mode="sum", per_sample_weights=weight)[
-            :, :3
-        ]
-
-
-_OUTER = torch.cat([torch.eye(4).repeat_interleave(4, 1), torch.eye(4).repeat(1, 4)])  # all sums of two fours
+    def _sample(
+        self, texture: Tensor, u: Tensor, v: Tensor, width_u: Tensor, width_v: Tensor, out: Tensor
+    ) -> None:
+        level, half, window, weight_u = _window(u, width_u)
+        window += SIZE - 2 * half
+        level, half, row, weight_v = _window(v, width_v)
+        row = row.add_(SIZE).sub_(2 * half).add_(level).mul_(2)
+        first = (texture.int() * _ROWS + row.int()) * _WINDOWS + window.int()
+        index = first[:, None] + _WINDOWS * torch.arange(4, dtype=torch.int32, device=u.device)
+        found = torch.nn.functional.embedding_bag(
+            index, self.texels, mode="sum", per_sample_weights=weight_v.T.contiguous()
+        )
+        for channel in range(3):
+            torch.mul(found[:, 4 * channel], weight_u[0], out=out[channel])
+            for k in range(1, 4):
+                out[channel].addcmul_(found[:, 4 * channel + k], weight_u[k])
 
 
 def exact_matmul(a: Tensor, b: Tensor) -> Tensor:
@@ -83,44 +90,50 @@ def exact_matmul(a: Tensor, b: Tensor) -> Tensor:
     return (a.double() @ b.double()).float()
 
 
-def _taps(x: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
-    """Two levels times two neighbours along one axis: `(4, N)` whole addresses and weights, float32."""
+def _window(x: Tensor, width: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The four texels that filter at `x` along one axis, both `(N,)` in tiles.
+
+    Returns:
+        The level, half its texels a tile, the window's number within the level, all `(N,)` whole numbers in
+        float32, and the weights of its texels `(4, N)`.
+    """
     level = (width * (_SHARPNESS * SIZE)).clamp_(1, 2**_LEVELS).log2_()
     low = level.floor().clamp_(max=_LEVELS - 1)
     blend = level.sub_(low)
-    size = torch.exp2(-low).mul_(SIZE)
-    x = x - x.floor()
-    index = x.new_empty(4, len(x))
+    half = torch.exp2(-low).mul_(SIZE / 2)
+    at = (x - x.floor()).mul_(half).sub_(0.5)  # in texels of the coarser level
+    window = at.floor()
+    fraction = at.sub_(window)
+    # the window before the first is the last
+    window.addcmul_((-window).relu_(), half)
     weight = x.new_empty(4, len(x))
-    for k in (0, 1):
-        share = blend if k else 1 - blend
-        size = size * 0.5 if k else size
-        texel = torch.mul(x, size).sub_(0.5)
-        first = texel.floor()
-        fraction = texel.sub_(first)
-        start = 2 * SIZE - 2 * size
-        # the two ends of a level meet
-        left = torch.where(first < 0, size - 1, first)
-        right = first.add_(1)
-        right = torch.where(right >= size, 0.0, right)
-        torch.add(start, left, out=index[2 * k])
-        torch.add(start, right, out=index[2 * k + 1])
-        torch.mul(share, fraction, out=weight[2 * k + 1])
-        torch.sub(share, weight[2 * k + 1], out=weight[2 * k])
-    return index, weight
+    coarse = blend * 0.5
+    fine = 1 - blend
+    torch.mul(coarse, fraction, out=weight[3])
+    torch.sub(coarse, weight[3], out=weight[0])
+    # in texels of the finer level the place lies between the second's half and the third's
+    place = fraction.mul_(2).sub_(0.5)
+    beyond = (place - 1).relu_()
+    torch.addcmul(weight[3], place.clamp(0, 1).sub_(beyond), fine, out=weight[2])
+    weight[3].addcmul_(beyond, fine)
+    weight[0].addcmul_(place.neg_().relu_(), fine)
+    torch.sub(1 - weight[0], weight[2], out=weight[1]).sub_(weight[3])
+    return low, half, window, weight
 
 
 def _ripmap(picture: Tensor) -> Tensor:
-    """`(3, S, S)` to `(4 S^2, 4)` rows."""
-    for dim in (2, 1):
-        levels = [picture]
-        while levels[-1].shape[dim] > 1:
-            level = levels[-1]
-            half = level.unflatten(dim, (-1, 2)).mean(dim + 1)
-            levels.append(half)
-        levels.append(torch.zeros_like(levels[-1]))
-        picture = torch.cat(levels, dim)
-    return torch.nn.functional.pad(picture.permute(1, 2, 0).reshape(-1, 3), (0, 1))
+    """`(3, S, S)` to `(_ROWS * _WINDOWS, 12)`."""
+    rows = torch.cat([torch.cat([x, x[:, :2]], 1) for x in _levels(picture, 1)], 1)
+    windows = [torch.cat([x, x[..., :2]], 2).unfold(2, 4, 2) for x in _levels(rows, 2)]
+    return torch.cat(windows, 2).permute(1, 2, 0, 3).reshape(-1, 12)
+
+
+def _levels(picture: Tensor, dim: int) -> list[Tensor]:
+    """The picture averaged over 1, 2, 4, ... texels along one dimension."""
+    levels = [picture]
+    for _ in range(_LEVELS - 1):
+        levels.append(levels[-1].unflatten(dim, (-1, 2)).mean(dim + 1))
+    return levels
 
 
 def _noise(g: torch.Generator, low: float, high: float, slope: float = 1.0) -> Tensor:

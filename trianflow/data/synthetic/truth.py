@@ -29,58 +29,62 @@ def flow_and_visibility(views: Views, hits: Hits, partner: Tensor) -> tuple[Tens
     """
     F, H, W, Q = views.frames, views.height, views.width, views.slots
     device = hits.depth.device
-    other = partner.cpu()
-    table = _pixel_motion(views, other)
-    still, table = table[:, :, -1], table[:, :, :-1]
-    pixel = lambda x: x.view(F, H * W)  # noqa: E731
-    u, v = pixel(hits.u), pixel(hits.v)
-    inverse = pixel(1 / hits.depth)
+    motion = _pixel_motion(views, partner.cpu()).to(device)
+    still, table = motion[:, :, -1, None], motion[:, :, :-1].flatten(1)
+    inverse = hits.depth.reciprocal()
+    change = _moved(still, *(x.view(F, H * W) for x in (hits.u, hits.v, inverse))).flatten(1)
     instance = views.instance.flatten().clone()
     instance[Q - 1 :: Q] = 1
-    special = (instance > 0).index_select(0, hits.column).nonzero()[:, 0]
-    m = still.to(device)[:, :, None]
-    du, dv, dw = (
-        m[i] * u + m[i + 1] * v + (m[i + 2] + m[j] * inverse) for i, j in ((0, 9), (3, 10), (6, 11))
-    )
-    du, dv, dw = du.flatten(), dv.flatten(), dw.flatten()
+    special = instance.index_select(0, hits.column).nonzero()[:, 0]
     if len(special):
-        us, vs, ws = hits.u[special], hits.v[special], inverse.flatten()[special]
-        m = table.flatten(1).to(device).index_select(1, hits.column[special])
-        rows = [m[i] * us + m[i + 1] * vs + (m[i + 2] + m[j] * ws) for i, j in ((0, 9), (3, 10), (6, 11))]
-        du, dv, dw = (x.index_copy(0, special, row) for x, row in zip((du, dv, dw), rows))
+        m = table.index_select(1, hits.column.index_select(0, special))
+        rays = (x.index_select(0, special) for x in (hits.u, hits.v, inverse))
+        change.index_copy_(1, special, _moved(m, *rays))
+    dw = change[2]
     scale = 1 + dw  # depth in the partner over depth here
-    ahead = scale > _MIN_DEPTH * inverse.flatten()
-    scale = scale.clamp(min=1e-4)
-    flow = torch.stack([(du - hits.u * dw) / scale, (dv - hits.v * dw) / scale])
+    ahead = scale > _MIN_DEPTH * inverse
+    scale = scale.clamp_(min=1e-4)
+    x, y = ((change[i] - p * dw).div_(scale) for i, p in ((0, hits.u), (1, hits.v)))
+    flow = torch.stack([x, y])
+    x, y = x.add_(hits.u), y.add_(hits.v)
 
-    jump = ((partner.to(device) - torch.arange(F, device=device)) * Q).repeat_interleave(H * W)
-    column = hits.column + jump
-    x, y = hits.u + flow[0], hits.v + flow[1]
+    jump = ((partner.to(device) - torch.arange(F, device=device)) * Q)[:, None]
+    column = (hits.column.view(F, H * W) + jump).flatten()
     inside = (x >= -_BORDER) & (x <= W - 1 + _BORDER) & (y >= -_BORDER) & (y <= H - 1 + _BORDER)
     visible = ahead & inside & _facing(views, hits, partner.to(device), column)
 
-    x0, y0 = x.clamp(0, W - 1).long(), y.clamp(0, H - 1).long()
-    x1, y1 = (x0 + 1).clamp(max=W - 1), (y0 + 1).clamp(max=H - 1)
-    base = (partner.to(device) * H).repeat_interleave(H * W)
-    tops, bottoms = (base + y0) * W, (base + y1) * W
-    corners = [hits.column[line + side] for line in (tops, bottoms) for side in (x0, x1)]
+    # what the pixels around the point see there; only another primitive than the point's own may hide it
+    x0, y0 = x.clamp(0, W - 1).int(), y.clamp(0, H - 1).int()
+    base = (partner.to(device, torch.int32) * (H * W))[:, None]
+    corner = (y0 * W + x0).view(F, H * W).add_(base).flatten()
+    right, down = (x0 < W - 1).int(), (y0 < H - 1).int() * W
+    corners = [hits.column.index_select(0, i) for i in (corner, corner + right, corner + down, corner + right + down)]
     mixed = corners[0] != column
-    for corner in corners[1:]:
-        mixed |= corner != column
+    for seen in corners[1:]:
+        mixed |= seen != column
     unsure = (visible & mixed).nonzero()[:, 0]
     if len(unsure):
-        candidates = torch.stack([corner[unsure] for corner in corners])
-        new = (candidates != column[unsure]) & ((candidates + 1) % Q != 0)
+        candidates = torch.stack([seen.index_select(0, unsure) for seen in corners])
+        new = (candidates != column.index_select(0, unsure)) & ((candidates + 1) % Q != 0)
         for i in range(1, 4):
             for j in range(i):
                 new[i] &= candidates[i] != candidates[j]
-        slot, which = new.nonzero().unbind(1)
-        point = unsure[which]
-        w, _ = entries(views, candidates[slot, which], x[None, point], y[None, point])
-        hidden = point[w[0] * scale[point] > inverse.flatten()[point] * (1 + 1e-4)]
-        visible = visible.index_fill(0, hidden, False)
+        which = new.flatten().nonzero()[:, 0]
+        point = unsure.index_select(0, which % len(unsure))
+        us, vs, ratio, limit = (p.index_select(0, point) for p in (x, y, scale, inverse))
+        w, _ = entries(views, candidates.flatten().index_select(0, which), us, vs)
+        visible[point[w[0] * ratio > limit * (1 + 1e-4)]] = False
     flow = flow.view(2, F, H, W).transpose(0, 1)
     return flow.contiguous(), visible.view(F, 1, H, W).float()
+
+
+def _moved(m: Tensor, u: Tensor, v: Tensor, inverse: Tensor) -> Tensor:
+    """Change `(3, ...)` of homogeneous pixels by rows of `_pixel_motion`: `m` `(12, ...)`, the rest `(...)`."""
+    out = torch.empty(3, *u.shape, device=u.device)
+    for i in range(3):
+        torch.mul(m[9 + i], inverse, out=out[i]).add_(m[3 * i + 2])
+        out[i].addcmul_(m[3 * i], u).addcmul_(m[3 * i + 1], v)
+    return out
 
 
 def _pixel_motion(views: Views, partner: Tensor) -> Tensor:
@@ -102,13 +106,12 @@ def _facing(views: Views, hits: Hits, partner: Tensor, column: Tensor) -> Tensor
     F, Q = views.frames, views.slots
     here = views.table[EYE].unflatten(1, (F, Q))
     there, half = here[:, partner], views.table[HALF].unflatten(1, (F, Q))
-    front = (
-        torch.where(here < 0, -there, there) > half
-    )  # (3, F, Q): is the face seen here in front of that camera?
+    # (3, F, Q): is the face seen here in front of that camera?
+    front = torch.where(here < 0, -there, there) > half
     facing = front.flatten(1).T.flatten().index_select(0, hits.column * 3 + hits.side.clamp(max=2))
     if len(hits.odd):
-        eye = views.table[EYE].index_select(1, column[hits.odd])
+        eye = views.table[EYE].index_select(1, column.index_select(0, hits.odd))
         towards = ((eye - hits.point) * hits.normal).sum(0) > 0
-        towards |= views.table[SHAPE].index_select(0, column[hits.odd]) == SKY
+        towards |= views.table[SHAPE].index_select(0, column.index_select(0, hits.odd)) == SKY
         facing = facing.index_copy(0, hits.odd, towards)
     return facing

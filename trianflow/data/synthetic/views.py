@@ -36,7 +36,7 @@ class Views:
         height, width: image size in pixels.
         slots: Q: the padded number of primitives, and the sky as the last.
         table: `(31, F * Q)` float32, a column a primitive of a frame.
-        planes: `(F * Q, 9, 3)` float32, a box's inverse depths: its three entries and its six exits.
+        planes: `(9, 3, F * Q)` float32, a box's inverse depths: its three entries and its six exits.
         faces: `(11, F * Q * 3)` float32.
         air: `(13, F)` float32.
         T_cl: `(F, Q, 4, 4)` float64, primitive to camera; the sky's is the rotation alone.
@@ -191,4 +191,4 @@ def _boxes(
         rest = torch.stack([0.4 * (1 - below.abs()), texture[:, top]], -1)
         faces.append(torch.cat([s, t, lit, rest], -1))
     table = torch.stack(faces, 2).float()
-    return planes.flatten(0, 1).float(), table.permute(3, 0, 1, 2).flatten(1).contiguous()
+    return planes.flatten(0, 1).float().permute(1, 2, 0).contiguous(), table.permute(3, 0, 1, 2).flatten(1).contiguous()

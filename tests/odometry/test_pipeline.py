@@ -1,0 +1,207 @@
+"""The odometry on a flow that is exact, so that what is tested is the odometry."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from trianflow.config import MatchConfig, OdometryConfig
+from trianflow.data.frames import Frame
+from trianflow.evaluation.alignment import align_trajectories
+from trianflow.flow.interface import FlowPair
+from trianflow.geometry.camera import Camera
+from trianflow.geometry.warping import rigid_flow
+from trianflow.odometry.pipeline import VisualOdometry
+from trianflow.odometry.step import StepStatus
+from trianflow.trajectory import Trajectory
+
+CAMERA = Camera(160.0, 160.0, 119.5, 59.5, 240, 120)
+CONFIG = OdometryConfig(matches=MatchConfig(count=2000, stride=2, cell=16), points=800)
+
+
+class Corridor:
+    """A long box-shaped corridor with pillars, whose depth is known from everywhere; and its exact flow.
+
+    An image's first pixels spell its frame number, which is all that `encode` reads.
+    """
+
+    def __init__(self, T_wc):
+        self.T_wc = np.asarray(T_wc)
+
+    def depth(self, i):
+        T = self.T_wc[i]
+        v, u = np.mgrid[: CAMERA.height, : CAMERA.width]
+        rays = np.stack([(u - CAMERA.cx) / CAMERA.fx, (v - CAMERA.cy) / CAMERA.fy, np.ones_like(u, float)], -1)
+        direction, origin = rays @ T[:3, :3].T, T[:3, 3]
+        depth = np.full(u.shape, 400.0)
+        for axis, low, high in ((0, -6.0, 7.0), (1, -5.0, 1.6)):
+            step = direction[..., axis]
+            with np.errstate(divide="ignore"):
+                hit = np.where(step > 0, (high - origin[axis]) / step, (low - origin[axis]) / step)
+            depth = np.minimum(depth, np.where(hit > 0, hit, np.inf))
+        # Walls that stand back in bays of ten metres give the corridor relief along its length.
+        along = origin[2] + direction[..., 2] * depth
+        depth = np.where(np.floor(along / 10) % 2 == 1, depth * 1.3, depth)
+        return np.minimum(depth, 400.0).astype(np.float32)
+
+    def frame(self, i, with_depth=False, time=None):
+        image = np.zeros((CAMERA.height, CAMERA.width), np.uint8)
+        image[0, 0], image[0, 1] = i // 250, i % 250
+        return Frame(i, 0.1 * i if time is None else time, image, depth=self.depth(i) if with_depth else None)
+
+    def frames(self, with_depth=False):
+        return [self.frame(i, with_depth) for i in range(len(self.T_wc))]
+
+    def encode(self, image):
+        return int(image[0, 0]) * 250 + int(image[0, 1])
+
+    def flow(self, a, b):
+        depths = [torch.from_numpy(self.depth(i))[None, None].double() for i in (a, b)]
+        T_ba = torch.from_numpy(np.linalg.inv(self.T_wc[b]) @ self.T_wc[a])[None]
+        K = CAMERA.K()
+        return FlowPair(
+            rigid_flow(depths[0], T_ba, K).float(), rigid_flow(depths[1], torch.linalg.inv(T_ba), K).float()
+        )
+
+
+def drive(frames, speed=0.5, turn=0.4):
+    poses, T = [], np.eye(4)
+    for i in range(frames):
+        poses.append(T.copy())
+        step = np.eye(4)
+        step[:3, :3] = Rotation.from_euler("y", turn * np.sin(i / 8), degrees=True).as_matrix()
+        step[:3, 3] = [0.01, 0.0, speed * (1 + 0.3 * np.sin(i / 5))]
+        T = T @ step
+    return np.stack(poses)
+
+
+def ate_share(world, trajectory, alignment="sim3"):
+    truth = Trajectory(trajectory.times, world.T_wc)
+    pair = align_trajectories(truth, trajectory, alignment)
+    error = np.linalg.norm(pair.est.positions - pair.gt.positions, axis=1)
+    return np.sqrt((error**2).mean()) / truth.path_length
+
+
+def test_exact_flow_gives_the_trajectory_up_to_scale():
+    world = Corridor(drive(40))
+    odometry = VisualOdometry(CAMERA, CONFIG, world)
+    steps = [odometry.track(f) for f in world.frames()]
+    assert [s.status for s in steps] == [StepStatus.FIRST] + [StepStatus.OK] * 39
+    assert {s.scale_source for s in steps[2:]} == {"structure"}
+    assert ate_share(world, odometry.trajectory) < 2e-3
+    lengths = np.linalg.norm(np.diff(odometry.trajectory.T_wc[:, :3, 3], axis=0), axis=1)
+    truth = np.linalg.norm(np.diff(world.T_wc[:, :3, 3], axis=0), axis=1)
+    np.testing.assert_allclose(lengths / lengths.mean(), truth / truth.mean(), rtol=0.02)
+
+
+def test_depth_makes_it_metric():
+    world = Corridor(drive(20))
+    odometry = VisualOdometry(CAMERA, CONFIG, world)
+    steps = [odometry.track(f) for f in world.frames(with_depth=True)]
+    assert {s.scale_source for s in steps[1:]} == {"depth"}
+    np.testing.assert_allclose(odometry.trajectory.T_wc, world.T_wc, atol=0.02)
+
+
+def test_unit_scale_is_one_for_every_step():
+    world = Corridor(drive(8))
+    odometry = VisualOdometry(CAMERA, CONFIG.model_copy(update={"scale": "unit"}), world)
+    steps = [odometry.track(f) for f in world.frames(with_depth=True)]
+    np.testing.assert_allclose([s.scale for s in steps[1:]], 1.0, rtol=1e-9)
+    assert [s.key_frame for s in steps[1:]] == list(range(7))
+
+
+@pytest.mark.parametrize("with_depth", [False, True])
+def test_standing_camera_does_not_move(with_depth):
+    world = Corridor(np.tile(np.eye(4), (6, 1, 1)))
+    odometry = VisualOdometry(CAMERA, CONFIG, world)
+    steps = [odometry.track(f) for f in world.frames(with_depth)]
+    assert {s.status for s in steps[1:]} == {StepStatus.STATIC}
+    assert odometry.trajectory.path_length == 0
+
+
+def test_turning_camera_turns_in_place():
+    poses = np.tile(np.eye(4), (30, 1, 1))
+    poses[:, :3, :3] = Rotation.from_rotvec(np.radians(3.0 * np.arange(30))[:, None] * [0, 1, 0]).as_matrix()
+    world = Corridor(poses)
+    odometry = VisualOdometry(CAMERA, CONFIG, world)
+    steps = [odometry.track(f) for f in world.frames()]
+    assert {s.status for s in steps[1:]} == {StepStatus.ROTATION_ONLY}
+    assert odometry.trajectory.path_length == 0
+    np.testing.assert_allclose(odometry.trajectory.T_wc[:, :3, :3], poses[:, :3, :3], atol=2e-3)
+    assert len({s.key_frame for s in steps}) > 3  # the key frame leaves the view, and is replaced
+
+
+def test_every_frame_has_its_row_and_bad_ones_are_bridged():
+    world = Corridor(drive(14, turn=0.0))
+    frames = world.frames()
+    frames[6] = Frame(6, 0.6, None, problem="truncated")
+    frames[7] = Frame(7, 0.7, np.zeros((50, 60), np.uint8))
+    frames[8] = Frame(8, 0.8, frames[5].image)
+    odometry = VisualOdometry(CAMERA, CONFIG, world)
+    steps = [odometry.track(f) for f in frames]
+    assert [s.index for s in steps] == list(range(14))
+    assert [s.status for s in steps[6:9]] == [StepStatus.BRIDGED, StepStatus.BRIDGED, StepStatus.DUPLICATE]
+    assert "truncated" in steps[6].note
+    assert "60x50" in steps[7].note
+    assert {s.status for s in steps[9:]} == {StepStatus.OK}
+    good = [i for i in range(14) if i not in (6, 7, 8)]
+    times = np.array([0.1 * i for i in good])
+    pair = align_trajectories(Trajectory(times, world.T_wc[good]), Trajectory(times, odometry.trajectory.T_wc[good]))
+    assert np.abs(pair.est.positions - pair.gt.positions).max() < 0.03
+    # Constant velocity keeps the bridged frame close, too.
+    truth = np.linalg.norm(world.T_wc[6, :3, 3] - world.T_wc[5, :3, 3])
+    ahead = np.linalg.norm(odometry.trajectory.T_wc[6, :3, 3] - odometry.trajectory.T_wc[5, :3, 3])
+    assert ahead == pytest.approx(truth / pair.fit.scale, rel=0.2)
+
+
+class Blind(Corridor):
+    """The flow of some frames is noise."""
+
+    def __init__(self, T_wc, blind):
+        super().__init__(T_wc)
+        self.blind = blind
+
+    def flow(self, a, b):
+        if not self.blind & {a, b}:
+            return super().flow(a, b)
+        generator = torch.Generator().manual_seed(a * 1000 + b)
+        noise = 40 * torch.rand(1, 2, CAMERA.height, CAMERA.width, generator=generator) - 20
+        return FlowPair(noise, -noise)
+
+
+def test_a_blind_moment_is_lost_at_constant_velocity_and_found_again():
+    world = Blind(drive(16, turn=0.0), {7})
+    odometry = VisualOdometry(CAMERA, CONFIG, world)
+    steps = [odometry.track(f) for f in world.frames()]
+    assert [s.index for s in steps if s.status is StepStatus.LOST] == [7]
+    assert "constant velocity" in steps[7].note
+    assert np.isfinite(odometry.trajectory.T_wc).all()
+    assert ate_share(world, odometry.trajectory) < 0.01
+
+
+def test_long_blindness_starts_anew_with_the_last_speed():
+    world = Blind(drive(20, turn=0.0), {7, 8, 9, 10})
+    odometry = VisualOdometry(CAMERA, CONFIG, world)
+    steps = [odometry.track(f) for f in world.frames()]
+    assert {s.index for s in steps if s.status is StepStatus.LOST} >= {7, 8, 9, 10}
+    assert {s.status for s in steps[13:]} == {StepStatus.OK}
+    assert ate_share(world, odometry.trajectory) < 0.06
+
+
+def test_streaming_gives_the_same_steps():
+    world = Corridor(drive(12))
+    frames = world.frames()
+    frames[4] = Frame(4, 0.4, None, problem="missing")
+    one, other = VisualOdometry(CAMERA, CONFIG, world), VisualOdometry(CAMERA, CONFIG, world)
+    steps, streamed = [one.track(f) for f in frames], list(other.stream(iter(frames)))
+    assert [s.status for s in steps] == [s.status for s in streamed]
+    np.testing.assert_array_equal(one.trajectory.T_wc, other.trajectory.T_wc)
+
+
+def test_distortion_is_removed_and_wrong_sizes_bridged():
+    odometry = VisualOdometry(Camera(160.0, 160.0, 119.5, 59.5, 240, 120, (-0.2, 0.05, 0.0, 0.0)), CONFIG)
+    assert odometry.camera.distortion == ()
+    rng = np.random.default_rng(0)
+    first = odometry.track(Frame(0, 0.0, rng.integers(0, 255, (120, 240), dtype=np.uint8)))
+    second = odometry.track(Frame(1, 0.1, rng.integers(0, 255, (60, 240), dtype=np.uint8)))
+    assert (first.status, second.status) == (StepStatus.FIRST, StepStatus.BRIDGED)
