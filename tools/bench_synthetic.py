@@ -29,9 +29,7 @@ def render_some(worker: int, pairs: int, width: int, height: int) -> tuple[float
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--pairs", type=int, default=40, help="of each worker")
     parser.add_argument("--size", default="320x192", help="width x height")

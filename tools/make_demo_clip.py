@@ -28,18 +28,16 @@ def demo_sequence() -> SyntheticSequence:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "assets")
     out: Path = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     sequence = demo_sequence()
     fourcc = cv2.VideoWriter.fourcc(*"mp4v")
     writer = cv2.VideoWriter(str(out / "demo.mp4"), fourcc, FPS, (CAMERA.width, CAMERA.height))
-    for frame in sequence.frames():
-        rgb = (frame.image[0].permute(1, 2, 0) * 255).round().byte().numpy()
-        writer.write(np.ascontiguousarray(rgb[..., ::-1]))
+    for frame in sequence.stream():
+        assert frame.image is not None
+        writer.write(np.ascontiguousarray(frame.image[..., ::-1]))
     writer.release()
     (out / "demo_calib.yaml").write_text(
         "# the synthetic camera of demo.mp4: pinhole, no distortion; pixels\n"

@@ -110,7 +110,10 @@ def load_settings(base: S, file: str | Path | None = None, overrides: Iterable[s
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
                 raise UsageError(f"'{key}': {parent} is a single value, not a group")
-        place[last] = yaml.safe_load(text)
+        try:
+            place[last] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UsageError(f"'{word}': {text!r} is not a value") from error
     _refuse_unknown(type(base), values, "")
     try:
         return type(base).model_validate(_merge(base.model_dump(), values))

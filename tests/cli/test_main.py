@@ -148,8 +148,5 @@ def test_import_leaves_heavy_packages_alone() -> None:
 
 
 def test_import_costs_little_more_than_torch() -> None:
-    code = (
-        "import time, torch; begin = time.perf_counter(); import trianflow;"
-        " print(time.perf_counter() - begin)"
-    )
+    code = "import time, torch; begin = time.perf_counter(); import trianflow; print(time.perf_counter() - begin)"
     assert min(float(python(code)) for _ in range(3)) < 0.3

@@ -79,6 +79,15 @@ def test_robust_scale_with_outliers(dtype: torch.dtype, scale: float) -> None:
     assert ((estimate.inlier_ratio > 0.58) & (estimate.inlier_ratio < 0.8)).all()
 
 
+@pytest.mark.parametrize("wrong", [0.1, 10.0])
+def test_robust_scale_is_that_of_the_majority(wrong: float) -> None:
+    """Four in ten points agree on another scale."""
+    depth, reference = depths(9, (3, 500), 2.0, 0.02)
+    reference[:, :200] *= wrong
+    estimate = robust_scale(depth, reference, torch.full_like(depth, 0.02**2))
+    np.testing.assert_allclose(estimate.scale, 2.0, rtol=0.02)
+
+
 def test_robust_scale_is_exact_without_noise() -> None:
     depth, reference = depths(4, (2, 50), 1.37, 0.0)
     estimate = robust_scale(depth, reference, torch.full_like(depth, 0.01))

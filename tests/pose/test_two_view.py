@@ -16,7 +16,9 @@ from trianflow.data.synthetic.matches import KITTI_CAMERA, MatchScene, random_ma
 from trianflow.geometry.camera import Camera, homogeneous
 from trianflow.geometry.epipolar import sampson_distance
 from trianflow.pose.reference import solve_two_view_opencv, solve_two_view_poselib
-from trianflow.pose.two_view import TwoView, TwoViewStatus, masked_median, robust_noise, solve_two_view
+from trianflow.geometry.scale import masked_median
+from trianflow.pose.selection import robust_noise
+from trianflow.pose.two_view import TwoView, TwoViewStatus, solve_two_view
 
 K = KITTI_CAMERA.K()
 FAILED = (TwoViewStatus.TOO_FEW_MATCHES, TwoViewStatus.NO_CONSENSUS)

@@ -83,9 +83,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
 def _add_verbosity(parser: argparse.ArgumentParser) -> None:
     """Add -v and -q, which may stand before and behind the command, to a parser and those below it."""
     hidden = argparse.SUPPRESS  # as default: what stands before the command is not undone behind it
-    parser.add_argument(
-        "-v", "--verbose", action="count", default=hidden, help="say more; tracebacks of errors"
-    )
+    parser.add_argument("-v", "--verbose", action="count", default=hidden, help="say more; tracebacks of errors")
     parser.add_argument("-q", "--quiet", action="store_true", default=hidden, help="only warnings and errors")
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):

@@ -18,9 +18,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         f" Exit code 1 if the ATE after 7-DoF alignment is above {LARGEST_ERROR:g} % of the path.",
     )
     parser.add_argument("--out", default="out/demo", metavar="DIR", help="folder of the results (out/demo)")
-    parser.add_argument(
-        "--preset", choices=["accurate", "fast"], default="accurate", help="settings (accurate)"
-    )
+    parser.add_argument("--preset", choices=["accurate", "fast"], default="accurate", help="settings (accurate)")
     parser.set_defaults(run=run)
 
 

@@ -20,7 +20,7 @@ from trianflow.config import OdometryConfig, load_settings
 from trianflow.data.frames import Frame, FrameSource
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.odometry.report import GUESSED, Remark, RunReport, run_facts
-from trianflow.odometry.run import OdometryRun, prepare_output, run_odometry
+from trianflow.odometry.run import OdometryRun, prepare_output, run_odometry, set_threads
 from trianflow.odometry.step import Step
 from trianflow.trajectory import Trajectory
 
@@ -71,17 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where the length of a step comes from: measured depth, the structure carried along, or one unit"
         " a step (auto: depth with --depth, else structure)",
     )
-    method.add_argument(
-        "--seed", type=int, default=None, metavar="N", help="of all that is random (default 0)"
-    )
+    method.add_argument("--seed", type=int, default=None, metavar="N", help="of all that is random (default 0)")
     method.add_argument("--config", default=None, metavar="FILE", help="YAML with settings")
-    method.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="single settings, as in a --config file"
-    )
+    method.add_argument("overrides", nargs="*", metavar="key=value", help="single settings, as in a --config file")
     output = parser.add_argument_group("output")
-    output.add_argument(
-        "--out", default=None, metavar="DIR", help="folder of the results (out/NAME-OF-THE-INPUT)"
-    )
+    output.add_argument("--out", default=None, metavar="DIR", help="folder of the results (out/NAME-OF-THE-INPUT)")
     output.add_argument(
         "--gt", default=None, metavar="FILE", help="true trajectory (TUM, KITTI or COLMAP) to compare with"
     )
@@ -101,9 +95,7 @@ def run(args: argparse.Namespace) -> int:
 
 def execute(args: argparse.Namespace) -> tuple[int, OdometryRun]:
     """`run`, with the outcome beside the exit code."""
-    import torch
-
-    torch.set_num_threads(1)  # many small tensors: more threads only cost; OpenCV's flow has all cores
+    set_threads()
     config = _configuration(args)
     truth = _truth(args.gt) if args.gt is not None else None
     frames, camera, calibration, notes = open_input(args)

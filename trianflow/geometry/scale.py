@@ -32,6 +32,11 @@ def closed_form_scale(depth: Tensor, reference: Tensor, weight: Tensor | None = 
     return (weight * ratio).sum(-1) / ((weight * ratio.square()).sum(-1) + eps)
 
 
+def masked_median(x: Tensor, mask: Tensor) -> Tensor:
+    """Lower median over the last dimension of the entries in `mask`: `(..., N)` to `(...,)`; 0 where there are none."""
+    return x.masked_fill(~mask, torch.nan).nanmedian(-1).values.nan_to_num(0.0)
+
+
 @dataclass(frozen=True)
 class ScaleEstimate:
     """A robust scale between two sets of depths.
@@ -54,7 +59,7 @@ def robust_scale(
 ) -> ScaleEstimate:
     """The scale s with reference = s * depth, by inverse-variance weights and a robust loss on log depths.
 
-    A weighted median of the log ratios starts a Cauchy-weighted mean, which ignores the points whose two depths
+    A weighted median of the log ratios starts a mean with redescending (Geman-McClure) weights, which ignores the points whose two depths
     have nothing to do with each other (wrong matches, moving objects).
 
     Args:
@@ -76,14 +81,16 @@ def robust_scale(
     cumulative = weight.gather(-1, order).cumsum(-1)
     middle = (cumulative < cumulative[..., -1:] / 2).sum(-1, keepdim=True).clamp_max(depth.shape[-1] - 1)
     mean = log_ratio.gather(-1, order.gather(-1, middle))[..., 0]
-    # How much larger the scatter is than the stated variances, by the median of the normalised residuals.
-    count = usable.sum(-1)
-    for _ in range(iterations):
+    # The scatter, in stated standard deviations, by the median; then by that of the points within 2.5 of it alone,
+    # as one-sided outliers (a moving object, a wall matched for what is behind it) would drag both it and the mean.
+    count, near = usable.sum(-1), usable
+    spread = torch.ones_like(mean)
+    for i in range(iterations):
         z = (log_ratio - mean[..., None]).abs() / variance.sqrt()
-        half = (count // 2).clamp_min(1)
-        spread = z.masked_fill(~usable, torch.inf).sort(-1).values.gather(-1, half[..., None] - 1)[..., 0] / 0.6745
-        spread = torch.where(spread.isfinite(), spread, torch.ones_like(spread)).clamp_min(1e-6)
-        robust = weight / (1 + (z / (2.385 * spread[..., None])).square())
+        if i >= iterations // 3:
+            near = usable & (z < 2.5 * spread[..., None])
+        spread = (masked_median(z, near) / (0.6745 if near is usable else 0.6645)).clamp_min(1e-6)
+        robust = weight / (1 + (z / (3 * spread[..., None])).square()).square()
         total = robust.sum(-1).clamp_min(1e-12)
         mean = (robust * log_ratio).sum(-1) / total
     ok = count >= min_points

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from trianflow.config import OdometryConfig
 from trianflow.data.frames import Frame, FrameSource
@@ -44,6 +45,14 @@ class OdometryRun:
     trajectory: Trajectory
     files: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+
+
+def set_threads() -> None:
+    """Give this process the threads that odometry is fastest with.
+
+    One for torch, whose many small tensors only lose by more; OpenCV's flow keeps all cores.
+    """
+    torch.set_num_threads(1)
 
 
 def prepare_output(out: str | Path) -> Path:
@@ -117,8 +126,8 @@ def run_odometry(
             _closing(frames) as stream,
         ):
             begin = saved = time.perf_counter()
-            for frame in stream:
-                step = odometry.track(frame)
+            for frame, upcoming in _with_next(stream):
+                step = odometry.track(frame, upcoming)
                 tum.write(step.time, step.T_wc)
                 kitti.write(step.time, step.T_wc)
                 remark = report.add(frame, step)
@@ -198,6 +207,21 @@ def _draw(run: OdometryRun, truth: Trajectory | None, alignment: str) -> None:
     unit = "m" if run.report.unit == "metres" else None
     estimate = run.trajectory if truth is None else _comparable(run, truth)
     plot_trajectory(run.out / PICTURE, estimate, truth, status, name, alignment, unit)
+
+
+def _with_next(frames: Iterator[Frame]) -> Iterator[tuple[Frame, Frame | None]]:
+    """Every frame with the one after it; where reading that fails, the error comes after the frame."""
+    current = next(frames, None)
+    while current is not None:
+        upcoming, error = None, None
+        try:
+            upcoming = next(frames, None)
+        except Exception as e:
+            error = e
+        yield current, upcoming
+        if error is not None:
+            raise error
+        current = upcoming
 
 
 @contextlib.contextmanager

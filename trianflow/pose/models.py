@@ -81,6 +81,12 @@ class PairProblem:
         usual = parallax.masked_fill(~near, torch.nan).nanmedian(-1, keepdim=True).values
         return (parallax > -reach) & (parallax < 10 * usual + reach)
 
+    def plane_poses(self, H: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The two poses R `(B, 2, 3, 3)`, unit t `(B, 2, 3)` and the normals `(B, 2, 3)` that a homography allows."""
+        S_H = self.S[:, :, None] / self.S[:, None, :]
+        R, t, normal = decompose_homography(H / S_H, self.q_a / self.S[:, None, :2], self.valid.double())
+        return R, torch.nn.functional.normalize(t + 1e-9, dim=-1), normal
+
     def conjugate(self, R: Tensor) -> Tensor:
         """The homography in the coordinates q of a homography `(B, M, 3, 3)` in normalised coordinates."""
         return R * (self.S[:, None, :, None] / self.S[:, None, None, :]).to(R)
@@ -191,9 +197,7 @@ def epipolar_pose_of(
     )
     S = torch.diag_embed(problem.S)[:, None].float()
     E = essential_from_fundamental(F, S, S)
-    S_H = problem.S[:, :, None] / problem.S[:, None, :]
-    R, t, _ = decompose_homography(H / S_H, problem.q_a / problem.S[:, None, :2], problem.valid.double())
-    t = torch.nn.functional.normalize(t + 1e-9, dim=-1)
+    R, t, _ = problem.plane_poses(H)
     E = torch.cat([E, (skew(t) @ R).float()], 1)
     rays_a, rays_b = problem.rays(q_a).float()[:, None], problem.rays(q_b).float()[:, None]
     reach, judged = problem.reach.float(), valid[:, None].float()

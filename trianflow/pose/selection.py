@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trianflow.geometry.ransac import is_significant
+from trianflow.geometry.scale import masked_median
 
 # Bits of description, in natural units, after Torr's GRIC: a match costs its squared residual in sigmas and log 4 for
 # each degree of freedom that its position has on the model; a model costs log(4 N) for each of its parameters.
@@ -65,11 +66,6 @@ def select_model(distances: Tensor, q_b: Tensor, valid: Tensor, noise: Tensor, r
         is_significant(inlier.sum(-1), count, point_chance, 4),
     )
     return ModelChoice(model, inlier, significant)
-
-
-def masked_median(x: Tensor, mask: Tensor) -> Tensor:
-    """Lower median over the last dimension of the entries in `mask`: `(..., N)` to `(...,)`; 0 where there are none."""
-    return x.masked_fill(~mask, torch.nan).nanmedian(-1).values.nan_to_num(0.0)
 
 
 def robust_noise(squared: Tensor, valid: Tensor, reach: Tensor, freedom: int, floor: Tensor) -> Tensor:

@@ -17,10 +17,11 @@ from trianflow.config import TwoViewConfig
 from trianflow.geometry.camera import pose_matrix
 from trianflow.geometry.epipolar import fundamental_from_essential, skew
 from trianflow.geometry.homography import fit_homography, fit_rotation, homography_squared
-from trianflow.geometry.ransac import draw
+from trianflow.geometry.ransac import draw, msac, take
+from trianflow.geometry.scale import masked_median
 from trianflow.geometry.sampson import MatchProducts, refine_pose
 from trianflow.pose.models import PairProblem, epipolar_pose_of, homography_of, rotation_of
-from trianflow.pose.selection import masked_median, robust_noise, select_model
+from trianflow.pose.selection import robust_noise, select_model
 
 
 class TwoViewStatus(IntEnum):
@@ -147,6 +148,16 @@ def _solve(p_a: Tensor, p_b: Tensor, K: Tensor, valid: Tensor, config: TwoViewCo
     status = torch.where(enough, status, torch.full_like(status, TwoViewStatus.TOO_FEW_MATCHES))
     moving = (status == TwoViewStatus.OK) | (status == TwoViewStatus.PLANAR)
     turning = status == TwoViewStatus.ROTATION_ONLY
+
+    # A plane allows two poses; what lies off the plane, if anything does, decides. The doubt is half their angle.
+    flat = status == TwoViewStatus.PLANAR
+    R_H, t_H, _ = problem.plane_poses(H)
+    cost = msac(products.squared_distance(problem.fundamental(R_H, t_H)), valid, reach.square())
+    which = cost.argmin(1)[:, None]
+    R_flat, t_flat = take(R_H.flatten(-2), which)[:, 0].unflatten(-1, (3, 3)), take(t_H, which)[:, 0]
+    doubt = torch.where(flat, (t_H[:, 0] * t_H[:, 1]).sum(-1).clamp(-1, 1).arccos() / 2, zero)
+    R, t = torch.where(flat[:, None, None], R_flat, R), torch.where(flat[:, None], t_flat, t)
+
     R = torch.where(moving[:, None, None], R, torch.where(turning[:, None, None], R_still, identity))
     t = torch.where(moving[:, None], t, zero)
     solved = significant & enough
@@ -170,5 +181,5 @@ def _solve(p_a: Tensor, p_b: Tensor, K: Tensor, valid: Tensor, config: TwoViewCo
         noise=torch.where(solved, noise * focal, zero),
         parallax=masked_median(apart, inlier) * focal,
         motion=masked_median((q_b - q_a).norm(dim=-1), inlier) * focal,
-        direction_sigma=torch.where(moving, direction, math.pi),
+        direction_sigma=torch.where(moving, direction.maximum(doubt), math.pi),
     )

@@ -50,8 +50,8 @@ def brute_force(views: Views, u: Tensor, v: Tensor, frame: Tensor | None = None)
         sky = (f + 1) * views.slots - 1
         column[mine] = sky
         for part in torch.arange(f * views.slots, sky).split(64):
-            rays = [x[mine][:, None].expand(-1, len(part)) for x in (u, v)]
-            w, _ = entries(views, part, *rays)
+            rays = [x[mine].repeat_interleave(len(part)) for x in (u, v)]
+            w = entries(views, part.repeat(len(mine)), *rays)[0].view(len(mine), len(part))
             # padding primitives have negative extents
             w, which = (w * (views.table[12, part] >= 0)).max(1)
             closer = w > best[mine]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from synthetic_worlds import driving_pair, pair_of, scene_of
 
-from trianflow.data.synthetic import Photometry, degrade, make_scene, random_pairs, render
+from trianflow.data.synthetic import Photometry, make_scene, random_pairs, render
 from trianflow.data.synthetic.scene import BOX
 from trianflow.data.synthetic.textures import SIZE, make_textures
 from trianflow.geometry.camera import Camera, pixel_grid
@@ -63,11 +63,13 @@ def test_a_texture_is_reproduced_at_its_texels_and_averages_far_away():
     row = torch.full_like(at, (40 + 0.5) / SIZE)
     tiny, huge = torch.full_like(at, 1e-6), torch.full_like(at, 100.0)
     exact = bank.sample(number, at, row, tiny, tiny)
-    picture = bank.texels.view(-1, 2 * SIZE, 2 * SIZE, 4)[bank.index("brick"), :SIZE, :SIZE, :3]
-    torch.testing.assert_close(exact, picture[40], rtol=0, atol=1e-5)
+    # the finest level comes first along both axes; every second texel begins a window of four
+    windows = bank.texels.view(len(bank.names), -1, SIZE - 2, 3, 4)[bank.index("brick"), :SIZE, : SIZE // 2]
+    picture = windows[..., :2].permute(2, 0, 1, 3).flatten(2)
+    torch.testing.assert_close(exact, picture[:, 40], rtol=0, atol=1e-5)
     torch.testing.assert_close(bank.sample(number, at + 7, row - 3, tiny, tiny), exact, rtol=0, atol=2e-3)
     far = bank.sample(number, at, row, huge, huge)
-    torch.testing.assert_close(far, picture.mean((0, 1)).expand_as(far), rtol=0, atol=0.08)
+    torch.testing.assert_close(far, picture.mean((1, 2))[:, None].expand_as(far), rtol=0, atol=0.08)
 
 
 def test_reduced_matmul_precision_elsewhere_changes_nothing():
@@ -87,21 +89,10 @@ def test_user_pictures_become_textures():
     assert bank.names[-1] == "crop0"
     at = torch.rand(10)
     colour = bank.sample(torch.full((10,), len(bank.names) - 1), at, at, at * 0.1, at * 0.1)
-    torch.testing.assert_close(colour, torch.tensor([1.0, 0.0, 0.0]).expand(10, 3))
+    torch.testing.assert_close(colour, torch.tensor([[1.0], [0.0], [0.0]]).expand(3, 10))
     assert len(make_scene("room", 0, textures=bank).shape) > 10
     with pytest.raises(KeyError, match="no texture 'gold' among"):
         bank.index("gold")
-
-
-def test_photometry_touches_images_only():
-    pair = driving_pair("street", 0)
-    worse = degrade(pair, Photometry(0.2, 0.05, 0.02), torch.Generator().manual_seed(1))
-    assert (worse.image_a - pair.image_a).abs().mean() > 0.01
-    assert worse.image_a.min() >= 0
-    assert worse.image_a.max() <= 1
-    assert worse.flow_ab is pair.flow_ab
-    same = degrade(pair, Photometry(), torch.Generator().manual_seed(1))
-    torch.testing.assert_close(same.image_b, pair.image_b)
 
 
 def test_everything_visible_has_texture_for_flow():

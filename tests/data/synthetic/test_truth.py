@@ -122,8 +122,7 @@ def test_visibility_agrees_with_casting_every_primitive(kind, seed):
     _, nearest = brute_force(views, x, y, 1 - f)
     # depth of the same surface point in the other camera
     X_c = (
-        torch.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, torch.ones_like(u)], 1)
-        * depth[:, None]
+        torch.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, torch.ones_like(u)], 1) * depth[:, None]
     )
     T = views.T_cl.flip(0).flatten(0, 1)[column] @ invert_pose(views.T_cl.flatten(0, 1)[column])
     z = (T[:, :3, :3] @ X_c[..., None].double())[:, 2, 0] + T[:, 2, 3]
@@ -156,8 +155,6 @@ def test_standing_gives_no_flow_and_rotation_ignores_depth():
     turned = still_pair("rotation")
     grid = pixel_grid(CAMERA.height, CAMERA.width, torch.float64).flatten(1).T
     K = CAMERA.K()
-    expected = (
-        project(transform(turned.T_ba[0], backproject(grid, torch.ones(len(grid)).double(), K)), K) - grid
-    )
+    expected = project(transform(turned.T_ba[0], backproject(grid, torch.ones(len(grid)).double(), K)), K) - grid
     assert expected.norm(dim=1).mean() > 0.3
     torch.testing.assert_close(turned.flow_ab[0].flatten(1).T.double(), expected, rtol=1e-4, atol=1e-3)

@@ -1,15 +1,14 @@
 """A synthetic world with exact truth: depth, flow, visibility, instances and poses of streets and rooms."""
 
 from trianflow.data.synthetic.paths import PathKind, camera_path
+from trianflow.data.synthetic.photometry import Photometry
 from trianflow.data.synthetic.scene import Scene
+from trianflow.data.synthetic.sequence import SyntheticSequence
 from trianflow.data.synthetic.textures import TextureBank, make_textures
 from trianflow.data.synthetic.world import (
-    Photometry,
     RenderedFrames,
     RenderedPair,
     SceneKind,
-    SyntheticSequence,
-    degrade,
     make_scene,
     random_pairs,
     render,
@@ -26,7 +25,6 @@ __all__ = [
     "SyntheticSequence",
     "TextureBank",
     "camera_path",
-    "degrade",
     "make_scene",
     "make_textures",
     "random_pairs",

@@ -21,6 +21,10 @@ _MANNERS: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float,
     "fast": ((15.0, 0.9), (0.20, 0.06), (0.10, 0.04, 0.03), 0.5),
 }
 
+# share and frequency, in units of the nominal one, of the sinusoids of a wave
+_WAVES = ((0.55, 0.6), (0.3, 1.0), (0.15, 1.7))
+WAVE_DEVIATION = math.sqrt(sum(share**2 for share, _ in _WAVES) / 2)  # the standard deviation of `wave`
+
 
 def camera_path(kind: PathKind, scene: Scene, frames: int, fps: float = 10.0, seed: int = 0) -> Tensor:
     """A smooth, collision-free trajectory.
@@ -65,19 +69,19 @@ def camera_path(kind: PathKind, scene: Scene, frames: int, fps: float = 10.0, se
     start = spare * float(torch.rand((), generator=g)) * (1.0 if room else 0.5)
     s = start + travelled
     size = 0.5 if room else 1.0
-    position, heading = scene.route.at(s % usable if room else s, _wave(g, t, rate) * sway[0] * size)
+    position, heading = scene.route.at(s % usable if room else s, wave(g, t, rate) * sway[0] * size)
     if room:
         turn = scene.route.headings[-1] - scene.route.headings[0]
         heading = heading + torch.div(s, usable, rounding_mode="floor") * turn
-    height = scene.eye_height + _wave(g, t, rate * 2) * sway[1] * size
-    yaw = heading + turning[0] * _wave(g, t, rate)
-    return _look(position, height, yaw, turning[1] * _wave(g, t, rate), turning[2] * _wave(g, t, rate))
+    height = scene.eye_height + wave(g, t, rate * 2) * sway[1] * size
+    yaw = heading + turning[0] * wave(g, t, rate)
+    return _look(position, height, yaw, turning[1] * wave(g, t, rate), turning[2] * wave(g, t, rate))
 
 
-def _wave(g: torch.Generator, t: Tensor, rate: float) -> Tensor:
+def wave(g: torch.Generator, t: Tensor, rate: float) -> Tensor:
     """A smooth random signal in [-1, 1] at times `t`, three sinusoids about `rate` Hz."""
     total = torch.zeros_like(t)
-    for share, factor in ((0.55, 0.6), (0.3, 1.0), (0.15, 1.7)):
+    for share, factor in _WAVES:
         jitter, phase = torch.rand(2, generator=g).tolist()
         total += share * torch.sin(2 * math.pi * (rate * factor * (0.8 + 0.4 * jitter) * t + phase))
     return total

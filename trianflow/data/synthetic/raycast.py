@@ -112,25 +112,27 @@ def cast(views: Views) -> Tensor:
     count = wide * (tiles[..., 3] - tiles[..., 1] + 1).flatten() * seen.flatten()
 
     which = torch.arange(len(count), device=device).repeat_interleave(count)
-    k = torch.arange(len(which), device=device) - (count.cumsum(0) - count)[which]
-    tx = tiles[..., 0].flatten()[which] + k % wide[which]
-    ty = tiles[..., 1].flatten()[which] + k // wide[which]
-    frame = which // (Q - 1)
+    k = torch.arange(len(which), device=device) - (count.cumsum(0) - count).index_select(0, which)
+    across = wide.index_select(0, which)
+    tx = tiles[..., 0].flatten().index_select(0, which) + k % across
+    ty = tiles[..., 1].flatten().index_select(0, which) + torch.div(k, across, rounding_mode="floor")
+    frame = torch.div(which, Q - 1, rounding_mode="floor")
     tile = (frame * rows + ty) * columns + tx
     rank_z = torch.empty_like(count)
     rank_z[nearest.flatten().argsort(stable=True)] = torch.arange(len(count), device=device)
-    order = (tile * len(count) + rank_z[which]).argsort()
-    tile, which, tx, ty, frame = tile[order], which[order], tx[order], ty[order], frame[order]
+    order = (tile * len(count) + rank_z.index_select(0, which)).argsort()
+    tile, which, tx, ty, frame = torch.stack([tile, which, tx, ty, frame]).index_select(1, order)
     per_tile = torch.bincount(tile, minlength=F * rows * columns)
-    layer = torch.arange(len(tile), device=device) - (per_tile.cumsum(0) - per_tile)[tile]
-    column = frame * Q + which % (Q - 1)
-    most = (1 + 1e-5) / nearest.flatten()[which].float()
+    layer = torch.arange(len(tile), device=device) - (per_tile.cumsum(0) - per_tile).index_select(0, tile)
+    column = which + frame  # Q a frame where the sky counts, Q - 1 where not
+    most = (1 + 1e-5) / nearest.flatten().index_select(0, which).float()
+    origin = TILE * torch.stack([tx, ty]).float()
 
     # inverse depths and rays of a tile are affine in the position within it
     M = views.table[RAY].T.contiguous().unflatten(1, (3, 3))
     planes = views.planes.permute(2, 0, 1).contiguous()
     eye, half = views.table[EYE].T.contiguous(), views.table[HALF].T.contiguous()
-    shape = views.table[SHAPE].long()
+    shape = views.table[SHAPE].index_select(0, column)
     inside = torch.arange(TILE * TILE, device=device)
     basis = torch.stack([inside % TILE, inside // TILE, torch.ones_like(inside)]).float()
     buffer = torch.zeros(F * rows * columns, TILE * TILE, device=device)
@@ -141,43 +143,47 @@ def cast(views: Views) -> Tensor:
         # 0, 1, 2-3, 4-7, ... of each tile: the nearest first, and what must be hidden by then is left out
         end = max(2 * start, start + 1)
         chosen = ((layer >= start) & (layer < end)).nonzero()[:, 0]
-        chosen = chosen[most[chosen] > buffer.amin(1)[tile[chosen]]]
-        c, t = column[chosen], tile[chosen]
-        flat = shape[c] == BOX
+        visible = most.index_select(0, chosen) > buffer.amin(1).index_select(0, tile.index_select(0, chosen))
+        chosen = chosen.index_select(0, visible.nonzero()[:, 0])
+        flat = shape.index_select(0, chosen) == BOX
         w = torch.zeros(len(chosen), TILE * TILE, device=device)
         for boxes in (True, False):
             e = (flat == boxes).nonzero()[:, 0]
             if not len(e):
                 continue
-            ce, origin = c[e], TILE * torch.stack([tx[chosen[e]], ty[chosen[e]]])[:, :, None].float()
+            those = chosen.index_select(0, e)
+            ce, corner = column.index_select(0, those), origin.index_select(1, those)[..., None]
             linear = (planes if boxes else M).index_select(0, ce)
-            corner = linear[..., 0] * origin[0] + linear[..., 1] * origin[1] + linear[..., 2]
-            linear = torch.cat([linear[..., :2], corner[..., None]], -1)
+            linear[..., 2].addcmul_(linear[..., 0], corner[0]).addcmul_(linear[..., 1], corner[1])
             values = exact_matmul(linear.flatten(0, 1), basis).unflatten(0, (len(e), -1))
             if boxes:
                 found = box_entry(values, 1)
             else:
-                ball = shape[ce][:, None] == ELLIPSOID
                 found, _ = round_entry(
                     values.add_(1e-12),
                     eye.index_select(0, ce)[..., None],
                     half.index_select(0, ce)[..., None],
-                    ball,
+                    shape.index_select(0, those)[:, None] == ELLIPSOID,
                 )
             w = found if len(e) == len(w) else w.index_copy_(0, e, found)
         # a row a tile, padded to the fullest
-        there, row, alike = torch.unique_consecutive(t, return_inverse=True, return_counts=True)
-        turn = torch.arange(len(t), device=device) - (alike.cumsum(0) - alike)[row]
-        most_alike = int(alike.max()) if len(t) else 1
-        padded = w.new_zeros(len(there), most_alike, TILE * TILE)
-        padded[row, turn] = w
-        owner = c.new_zeros(len(there), most_alike)
-        owner[row, turn] = c
-        w, turn = padded.max(1) if most_alike > 1 else (padded[:, 0], torch.zeros_like(hit[:1]).long())
-        old = buffer[there]
-        winner = owner.gather(1, turn.expand(len(there), -1)).to(torch.int32)
-        hit[there] = torch.where(w > old, winner, hit[there])
-        buffer[there] = torch.maximum(w, old)
+        there, row, alike = torch.unique_consecutive(
+            tile.index_select(0, chosen), return_inverse=True, return_counts=True
+        )
+        old = buffer.index_select(0, there)
+        if len(there) == len(chosen):
+            winner = column.index_select(0, chosen)[:, None].to(torch.int32)
+        else:
+            turn = torch.arange(len(row), device=device) - (alike.cumsum(0) - alike).index_select(0, row)
+            most_alike = int(alike.max())
+            place = row * most_alike + turn
+            owner = hit.new_zeros(len(there) * most_alike)
+            owner[place] = column.index_select(0, chosen).to(torch.int32)
+            padded = w.new_zeros(len(there) * most_alike, TILE * TILE).index_copy_(0, place, w)
+            w, turn = padded.unflatten(0, (len(there), most_alike)).max(1)
+            winner = owner.view(len(there), most_alike).gather(1, turn)
+        hit.index_copy_(0, there, torch.where(w > old, winner, hit.index_select(0, there)))
+        buffer.index_copy_(0, there, old.maximum(w))
         start = end
     hit = hit.unflatten(0, (F, rows, columns)).unflatten(-1, (TILE, TILE)).transpose(2, 3)
     return hit.flatten(3).flatten(1, 2)[:, : views.height, : views.width].flatten().long()

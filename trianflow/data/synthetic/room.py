@@ -65,9 +65,7 @@ def make_room(seed: int, moving_objects: int, textures: TextureBank) -> Scene:
                 x, z = c * middle + s * (away - 0.02), -s * middle + c * (away - 0.02)
                 high = dice.uniform(0.5, 0.9)
                 picture = pictures[dice.choice(len(pictures))]
-                builder.add(
-                    BOX, (wide * 0.8 + 0.08, high + 0.08, 0.06), x, z, 1.3, angle, "planks", tint=(0.6,) * 3
-                )
+                builder.add(BOX, (wide * 0.8 + 0.08, high + 0.08, 0.06), x, z, 1.3, angle, "planks", tint=(0.6,) * 3)
                 builder.add(
                     BOX,
                     (wide * 0.8, high, 0.08),
@@ -91,12 +89,8 @@ def make_room(seed: int, moving_objects: int, textures: TextureBank) -> Scene:
             Mover(_loop(width / 2 - 1.25, length / 2 - 1.25, 40), dice.uniform(0, 30), dice.uniform(0.2, 0.6))
         )
         size = dice.uniform(0.25, 0.4)
-        builder.add(
-            BOX, (size, size, size * 1.3), 0, 0, 0.05, 0, f"noise{k % 3}", tint=dice.tint(0.2), instance=k + 1
-        )
-        builder.add(
-            ELLIPSOID, (size * 0.8,) * 3, 0, 0, size, 0, "stripes", tint=dice.tint(0.2), instance=k + 1
-        )
+        builder.add(BOX, (size, size, size * 1.3), 0, 0, 0.05, 0, f"noise{k % 3}", tint=dice.tint(0.2), instance=k + 1)
+        builder.add(ELLIPSOID, (size * 0.8,) * 3, 0, 0, size, 0, "stripes", tint=dice.tint(0.2), instance=k + 1)
     light = Light(sun=(0.35, -0.9, -0.5), sun_strength=0.45, ambient=0.82, haze=math.inf)
     return builder.finish("room", light, loop, clearance, dice.uniform(1.35, 1.6))
 

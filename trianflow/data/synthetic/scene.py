@@ -62,9 +62,7 @@ class Mover:
         """Object to world at `times` `(F,)` seconds: `(F, 4, 4)` float64; its origin is on the ground."""
         direction = -1.0 if self.backwards else 1.0
         position, heading = self.curve.at(self.start + direction * self.speed * times.double(), self.offset)
-        return upright_pose(
-            position[:, 0], torch.zeros(len(times)), position[:, 1], heading + math.pi * self.backwards
-        )
+        return upright_pose(position[:, 0], torch.zeros(len(times)), position[:, 1], heading + math.pi * self.backwards)
 
 
 @dataclass(frozen=True)
@@ -178,9 +176,7 @@ class SceneBuilder:
         height = size[0] if lying else size[1]
         extents = (size[0] / 2, size[1] / 2, size[2] / 2)
         y = -(base + height / 2)
-        self.rows.append(
-            (shape, *extents, x, y, z, yaw, float(lying), instance, side, other, period, *offset, *tint)
-        )
+        self.rows.append((shape, *extents, x, y, z, yaw, float(lying), instance, side, other, period, *offset, *tint))
 
     def finish(self, kind: str, light: Light, route: Curve, clearance: float, eye_height: float) -> Scene:
         """The finished scene."""

@@ -181,8 +181,9 @@ def _mean_colours(
     line = torch.div(where, W, rounding_mode="floor")
     x, y = where - line * W, line % H
     first = where - x
-    around = (where - W * (y > 0), where + W * (y < H - 1), first + (x - 1).clamp_(min=0), first + (x + 1).clamp_(max=W - 1))
-    near = torch.stack([hits.column.index_select(0, i) for i in (where, *around)])
+    above, below = where - W * (y > 0), where + W * (y < H - 1)
+    left, right = first + (x - 1).clamp_(min=0), first + (x + 1).clamp_(max=W - 1)
+    near = torch.stack([hits.column.index_select(0, i) for i in (where, above, below, left, right)])
     new = (near + 1) % views.slots != 0  # the sky is what is left
     for i in range(1, len(near)):
         for j in range(i):

@@ -139,9 +139,7 @@ def _ground(
                 offset=(0, s % 4.0),
             )
             (x, z), yaw = line.at(s, side * (half_road + 0.1))
-            builder.add(
-                BOX, (0.2, 0.3, piece * 1.18), x, z, -0.15 + lift, yaw, "concrete", tint=(1.1, 1.1, 1.08)
-            )
+            builder.add(BOX, (0.2, 0.3, piece * 1.18), x, z, -0.15 + lift, yaw, "concrete", tint=(1.1, 1.1, 1.08))
             if i * piece < line.length + 0.7 * sum(ends):
                 (x, z), yaw = line.at(s, side * _LANE / 2)
                 builder.add(BOX, (0.16, 0.02, 3.0), x, z, lift, yaw, "white")
@@ -168,9 +166,7 @@ def _ground(
         s += dice.uniform(50, 80)
 
 
-def _houses(
-    builder: SceneBuilder, dice: Dice, line: _Line, ends: tuple[float, float], side: int, face: float
-) -> None:
+def _houses(builder: SceneBuilder, dice: Dice, line: _Line, ends: tuple[float, float], side: int, face: float) -> None:
     s = -ends[0]
     while s < line.length + ends[1] * 0.75:
         width, depth = dice.uniform(9, 17), dice.uniform(8, 13)
@@ -181,9 +177,7 @@ def _houses(
         back = dice.uniform(0.1, 1.6)
         (x, z), yaw = line.at(s + width / 2, side * (face + back + depth / 2))
         tint = dice.tint(0.18)
-        builder.add(
-            BOX, (depth, height, width), x, z, 0, yaw, texture, "roof", tint, offset=(width * 0.5, 0.0)
-        )
+        builder.add(BOX, (depth, height, width), x, z, 0, yaw, texture, "roof", tint, offset=(width * 0.5, 0.0))
         (x, z), _ = line.at(s + width / 2, side * (face + back + depth / 2 - 0.1))
         builder.add(BOX, (depth + 0.3, 0.35, width + 0.3), x, z, height, yaw, "concrete", "roof", tint)
         builder.add(BOX, (depth + 0.1, 0.7, width + 0.06), x, z, 0, yaw, "concrete", tint=(0.8, 0.78, 0.75))
@@ -226,9 +220,7 @@ def _furniture(
             builder.add(CYLINDER, (0.32, height + 1.0, 0.32), x, z, 0, 0, "bark")
             builder.add(BOX, (1.3, 0.04, 1.3), x, z, 0.11, yaw, "bark", tint=(0.8, 0.7, 0.6))
             green = dice.tint(0.2)
-            builder.add(
-                ELLIPSOID, (crown, crown * 1.1, crown), x, z, height, dice.uniform(0, 6), "leaves", tint=green
-            )
+            builder.add(ELLIPSOID, (crown, crown * 1.1, crown), x, z, height, dice.uniform(0, 6), "leaves", tint=green)
             for _ in range(2):
                 dx, dz = dice.uniform(-0.5, 0.5) * crown, dice.uniform(-0.5, 0.5) * crown
                 size = crown * dice.uniform(0.6, 0.8)

@@ -65,9 +65,7 @@ class TextureBank:
             self._sample(texture[part], u[part], v[part], width_u[part], width_v[part], out[:, part])
         return out
 
-    def _sample(
-        self, texture: Tensor, u: Tensor, v: Tensor, width_u: Tensor, width_v: Tensor, out: Tensor
-    ) -> None:
+    def _sample(self, texture: Tensor, u: Tensor, v: Tensor, width_u: Tensor, width_v: Tensor, out: Tensor) -> None:
         level, half, window, weight_u = _window(u, width_u)
         window += SIZE - 2 * half
         level, half, row, weight_v = _window(v, width_v)
@@ -158,9 +156,7 @@ def _grid() -> tuple[Tensor, Tensor]:
     return x, y
 
 
-def _mottled(
-    dark: Sequence[float], light: Sequence[float], coarse: float, fine: float
-) -> Callable[..., Tensor]:
+def _mottled(dark: Sequence[float], light: Sequence[float], coarse: float, fine: float) -> Callable[..., Tensor]:
     def make(g: torch.Generator) -> Tensor:
         return _paint(0.5 + coarse * _noise(g, 2, 24) + fine * _noise(g, 16, 110, 0.5), dark, light)
 
@@ -233,9 +229,7 @@ def _facade(
     return make
 
 
-def _stripes(
-    colours: tuple[Sequence[float], Sequence[float]], count: int, vertical: bool
-) -> Callable[..., Tensor]:
+def _stripes(colours: tuple[Sequence[float], Sequence[float]], count: int, vertical: bool) -> Callable[..., Tensor]:
     def make(g: torch.Generator) -> Tensor:
         x, y = _grid()
         wave = torch.sin((x if vertical else y) * 2 * math.pi * count)
@@ -283,9 +277,7 @@ _PATTERNS: dict[str, tuple[float, Callable[..., Tensor]]] = {
 }
 
 
-def make_textures(
-    seed: int = 0, image_crops: Sequence[Tensor] = (), device: torch.device | str = "cpu"
-) -> TextureBank:
+def make_textures(seed: int = 0, image_crops: Sequence[Tensor] = (), device: torch.device | str = "cpu") -> TextureBank:
     """The procedural textures, and the user's images as further textures `crop0`, `crop1`, ...
 
     Without images the bank is made once a process; with them, keep it and hand it to every scene.

@@ -93,10 +93,7 @@ def make_views(
     static = torch.stack([_static(scene, slots) for scene in scenes]).repeat_interleave(frames_of, 0)
     instance = torch.stack([_padded(scene.instance[None], slots)[0] for scene in scenes])
     lights = torch.tensor(
-        [
-            [x.sun_strength, x.ambient, 1 / x.haze, *x.zenith, *x.horizon]
-            for x in (scene.light for scene in scenes)
-        ],
+        [[x.sun_strength, x.ambient, 1 / x.haze, *x.zenith, *x.horizon] for x in (scene.light for scene in scenes)],
         dtype=torch.float64,
     ).repeat_interleave(frames_of, 0)
     sun = torch.tensor([scene.light.sun for scene in scenes], dtype=torch.float64)

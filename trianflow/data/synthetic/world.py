@@ -1,8 +1,8 @@
-"""The synthetic world's façade: scenes, frames, pairs with exact truth, sequences, training pairs."""
+"""The synthetic world rendered: scenes to frames, to pairs with exact truth, and to random training pairs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trianflow.data.synthetic.paths import PathKind, camera_path
+from trianflow.data.synthetic.photometry import Photometry
 from trianflow.data.synthetic.raycast import Hits, cast, surface
 from trianflow.data.synthetic.room import make_room
 from trianflow.data.synthetic.scene import Scene
@@ -21,29 +22,6 @@ from trianflow.data.synthetic.views import Views, make_views
 from trianflow.geometry.camera import Camera, invert_pose
 
 SceneKind = Literal["street", "room"]
-
-
-@dataclass(frozen=True)
-class Photometry:
-    """What a real sensor does to the images: each frame draws a gain and an offset, each pixel noise.
-
-    Attributes:
-        gain: standard deviation of the logarithm of a frame's exposure gain.
-        offset: standard deviation of a frame's additive offset, in units of the full range.
-        noise: standard deviation of the pixel noise, in units of the full range.
-    """
-
-    gain: float = 0.0
-    offset: float = 0.0
-    noise: float = 0.0
-
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Degrade `(F, 3, H, W)` images, each on its own; drawn on the CPU, the same on every device."""
-        draw = torch.randn(2, len(images), 1, 1, 1, generator=generator).to(images)
-        images = images * (self.gain * draw[0]).exp() + self.offset * draw[1]
-        if self.noise:
-            images = images + self.noise * torch.randn(images.shape, generator=generator).to(images)
-        return images.clamp(0, 1)
 
 
 @dataclass(frozen=True)
@@ -155,12 +133,11 @@ def render_pairs(
         raise ValueError("the scenes of a batch must share one texture bank")
     if B > 1 and scenes[0].textures.texels.device.type == "cpu":
         # one at a time stays in the cache
-        single = [
-            render_pairs(scenes[i : i + 1], T_wc[i : i + 1], times[i : i + 1], K[i : i + 1], height, width)
-            for i in range(B)
-        ]
-        return RenderedPair(
-            *(torch.cat([getattr(pair, f.name) for pair in single]) for f in fields(RenderedPair))
+        return _batched(
+            [
+                render_pairs(scenes[i : i + 1], T_wc[i : i + 1], times[i : i + 1], K[i : i + 1], height, width)
+                for i in range(B)
+            ]
         )
     views = make_views(scenes, list(T_wc), list(times), K.repeat_interleave(2, 0), height, width)
     hits = _hits(views)
@@ -183,60 +160,6 @@ def render_pairs(
         T_ba,
         K.double(),
     )
-
-
-@dataclass(frozen=True)
-class SyntheticSequence:
-    """A whole clip, rendered pair by pair in constant memory.
-
-    Iterating gives N - 1 `RenderedPair`s of batch size one: frame i and frame i + 1.
-
-    Attributes:
-        scene: what to see.
-        T_wc: `(N, 4, 4)` float64 camera to world.
-        fps: frames a second.
-        camera: intrinsics and size.
-    """
-
-    scene: Scene
-    T_wc: Tensor
-    fps: float
-    camera: Camera
-
-    @classmethod
-    def make(
-        cls,
-        kind: SceneKind,
-        path: PathKind,
-        frames: int,
-        camera: Camera,
-        fps: float = 10.0,
-        seed: int = 0,
-        moving_objects: int = 0,
-    ) -> SyntheticSequence:
-        """A random scene with a random path through it, long enough for the path."""
-        length = 40.0 + 20.0 * frames / fps if kind == "street" else 0.0
-        scene = make_scene(kind, seed, moving_objects, length=length)
-        return cls(scene, camera_path(path, scene, frames, fps, seed), fps, camera)
-
-    def __len__(self) -> int:
-        return len(self.T_wc) - 1
-
-    @property
-    def T_0c(self) -> Tensor:
-        """The trajectory with the first pose as the world: `(N, 4, 4)` float64."""
-        return invert_pose(self.T_wc[0]) @ self.T_wc
-
-    def frames(self) -> Iterator[RenderedFrames]:
-        """The N frames one by one, without flow."""
-        for i in range(len(self.T_wc)):
-            yield render(self.scene, self.T_wc[i : i + 1], torch.tensor([i / self.fps]), self.camera)
-
-    def __iter__(self) -> Iterator[RenderedPair]:
-        for i in range(len(self)):
-            times = torch.tensor([[i, i + 1]], dtype=torch.float64) / self.fps
-            size = self.camera.height, self.camera.width
-            yield render_pairs([self.scene], self.T_wc[None, i : i + 2], times, self.camera.K()[None], *size)
 
 
 _PAIR_PATHS: tuple[tuple[PathKind, float], ...] = (
@@ -263,11 +186,12 @@ def random_pairs(
         batch: B.
         height, width: image size in pixels.
         seed: item i is drawn from `(seed, i)` alone, whatever the batch size.
-        photometry: applied to the images; a moderate one by default.
+        photometry: applied to the images, drawn anew for each; a moderate one by default.
         street_share: how many of the scenes are streets, in [0, 1].
         textures: as for `make_scene`.
     """
-    scenes, poses, times, intrinsics = [], [], [], []
+    photometry = photometry or Photometry(0.05, 0.01, 0.01)
+    items = []
     for item in range(batch):
         g = torch.Generator().manual_seed(seed * 1_000_003 + item)
         draw = torch.rand(8, generator=g).tolist()
@@ -278,22 +202,17 @@ def random_pairs(
         path = _PAIR_PATHS[int(torch.multinomial(weights, 1, generator=g))][0]
         fps = 6 + 14 * draw[2]
         shift = int(draw[3] * 5)
-        T_wc = camera_path(path, scene, shift + 2, fps, number)[-2:]
-        fov = 50 + 45 * draw[4]
-        camera = Camera.from_fov(width, height, fov)
-        scenes.append(scene)
-        poses.append(T_wc)
-        times.append(torch.tensor([shift, shift + 1], dtype=torch.float64) / fps)
-        intrinsics.append(camera.K())
-    truth = torch.stack(poses), torch.stack(times), torch.stack(intrinsics)
-    pair = render_pairs(scenes, *truth, height, width)
-    return degrade(pair, photometry or Photometry(0.05, 0.01, 0.01), torch.Generator().manual_seed(seed))
+        T_wc = camera_path(path, scene, shift + 2, fps, number)[None, -2:]
+        camera = Camera.from_fov(width, height, 50 + 45 * draw[4])
+        times = torch.tensor([[shift, shift + 1]], dtype=torch.float64) / fps
+        pair = render_pairs([scene], T_wc, times, camera.K()[None], height, width)
+        image_a, image_b = photometry(torch.cat([pair.image_a, pair.image_b]), g).split(1)
+        items.append(replace(pair, image_a=image_a, image_b=image_b))
+    return _batched(items)
 
 
-def degrade(pair: RenderedPair, photometry: Photometry, generator: torch.Generator) -> RenderedPair:
-    """The pair with photometry applied to its images, and nothing else changed."""
-    images = photometry(torch.cat([pair.image_a, pair.image_b]), generator)
-    return replace(pair, image_a=images[: len(pair.K)], image_b=images[len(pair.K) :])
+def _batched(pairs: Sequence[RenderedPair]) -> RenderedPair:
+    return RenderedPair(*(torch.cat([getattr(pair, f.name) for pair in pairs]) for f in fields(RenderedPair)))
 
 
 def _hits(views: Views) -> Hits:
