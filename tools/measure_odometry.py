@@ -46,9 +46,7 @@ def measure(name: str, preset: str, data: Path) -> str:
         depth=root / "depth" if with_depth else None,
         depth_scale=read_depth_scale(root / "calib.yaml") if with_depth else None,
     )
-    odometry = trianflow.VisualOdometry(
-        trianflow.Camera.from_file(root / "calib.yaml"), OdometryConfig.preset(preset)
-    )
+    odometry = trianflow.VisualOdometry(trianflow.Camera.from_file(root / "calib.yaml"), OdometryConfig.preset(preset))
     begin = time.perf_counter()
     steps = list(odometry.stream(source))
     rate = len(steps) / (time.perf_counter() - begin)
@@ -89,7 +87,9 @@ def main() -> None:
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
         f" ({torch.get_num_threads()} threads), OpenCV {cv2.__version__} ({cv2.getNumThreads()}), numpy {np.__version__}"
     )
-    print("median errors per frame pair in degrees; t_err over the segment lengths of SEQUENCES; frames/s with decoding")
+    print(
+        "median errors per frame pair in degrees; t_err over the segment lengths of SEQUENCES; frames/s with decoding"
+    )
     for name in args.sequence:
         for preset in args.preset:
             print(measure(name, preset, args.data), flush=True)

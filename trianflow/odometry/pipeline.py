@@ -116,6 +116,7 @@ class VisualOdometry:
         self._key: _KeyFrame | None = None
         self._structure = Structure.empty()
         self._last_image: np.ndarray | None = None
+        self._measured: Step | None = None
         self._lost = 0  # frames in a row
         self._advances = True  # the last frame became the key frame, and so may the next
         self._ahead: tuple[Frame, Future[_Guess]] | None = None
@@ -161,11 +162,8 @@ class VisualOdometry:
         begin = time.perf_counter()
         step = self._track(frame, upcoming)
         step = replace(step, milliseconds=1e3 * (time.perf_counter() - begin))
-        moved = step.status not in (StepStatus.LOST, StepStatus.BRIDGED, StepStatus.DUPLICATE)
-        if self._poses and moved and frame.time > self._times[-1]:
-            T = np.linalg.inv(self._poses[-1]) @ step.T_wc
-            seconds = frame.time - self._times[-1]
-            self._velocity = (Rotation.from_matrix(T[:3, :3]).as_rotvec() / seconds, T[:3, 3] / seconds)
+        if step.status not in (StepStatus.LOST, StepStatus.BRIDGED, StepStatus.DUPLICATE):
+            self._measure_velocity(step)
         self._times.append(step.time)
         self._poses.append(step.T_wc)
         return step
@@ -237,6 +235,14 @@ class VisualOdometry:
         prepared = self._prepare(frame)
         return _Guess(start, prepared, self._flow.flow(start, prepared[0]))
 
+    def _measure_velocity(self, step: Step) -> None:
+        """Velocity between the last two poses that were measured, not guessed."""
+        if self._measured is not None and step.time > self._measured.time:
+            T = np.linalg.inv(self._measured.T_wc) @ step.T_wc
+            seconds = step.time - self._measured.time
+            self._velocity = (Rotation.from_matrix(T[:3, :3]).as_rotvec() / seconds, T[:3, 3] / seconds)
+        self._measured = step
+
     def _predict(self, at: float) -> np.ndarray:
         """Pose by constant velocity since the last row."""
         if not self._poses:
@@ -283,7 +289,9 @@ class VisualOdometry:
         two_view = self._scaled(pair, key, at) if pair.status in (TwoViewStatus.OK, TwoViewStatus.PLANAR) else None
         known = self._known_points(pair, key)
         if known is not None and (known.source == "depth" or two_view is None or two_view.status is StepStatus.PLANAR):
-            start = two_view.T_ck if two_view is not None and two_view.scale_source == known.source else None
+            start = None
+            if two_view is not None and two_view.status is StepStatus.OK and two_view.scale_source == known.source:
+                start = two_view.T_ck
             if start is None:
                 pnp = solve_pnp(known.X_a, known.p_b, self._K, self.config.pnp_threshold)
                 start = pnp.T_ba if pnp.ok else None

@@ -61,6 +61,10 @@ class TwoView:
     direction_sigma: Tensor
 
 
+# Share of the matches off a plane that outweighs a radian more of rotation between its two poses.
+_PREFER_LESS_ROTATION = 0.1
+
+
 def solve_two_view(
     p_a: Tensor,
     p_b: Tensor,
@@ -149,13 +153,18 @@ def _solve(p_a: Tensor, p_b: Tensor, K: Tensor, valid: Tensor, config: TwoViewCo
     moving = (status == TwoViewStatus.OK) | (status == TwoViewStatus.PLANAR)
     turning = status == TwoViewStatus.ROTATION_ONLY
 
-    # A plane allows two poses; what lies off the plane, if anything does, decides. The doubt is half their angle.
+    # A plane allows two poses. What does not see the plane from its front or lies off it decides, else the smaller
+    # rotation; the doubt is half their angle where both are possible.
     flat = status == TwoViewStatus.PLANAR
-    R_H, t_H, _ = problem.plane_poses(H)
-    cost = msac(products.squared_distance(problem.fundamental(R_H, t_H)), valid, reach.square())
-    which = cost.argmin(1)[:, None]
+    R_H, t_H, normal = problem.plane_poses(H)
+    in_front = (problem.rays(q_a) @ normal.mT > 0).mT & inlier[:, None]
+    behind = 1 - in_front.sum(-1) / inlier.sum(-1, keepdim=True).clamp_min(1)
+    cost = behind + msac(products.squared_distance(problem.fundamental(R_H, t_H)), valid, reach.square())
+    turn = (torch.diagonal(R_H, dim1=-2, dim2=-1).sum(-1) / 2 - 0.5).clamp(-1, 1).arccos()
+    which = (cost + _PREFER_LESS_ROTATION * turn).argmin(1)[:, None]
     R_flat, t_flat = take(R_H.flatten(-2), which)[:, 0].unflatten(-1, (3, 3)), take(t_H, which)[:, 0]
-    doubt = torch.where(flat, (t_H[:, 0] * t_H[:, 1]).sum(-1).clamp(-1, 1).arccos() / 2, zero)
+    doubtful = flat & (behind.amax(1) < 0.05)
+    doubt = torch.where(doubtful, (t_H[:, 0] * t_H[:, 1]).sum(-1).clamp(-1, 1).arccos() / 2, zero)
     R, t = torch.where(flat[:, None, None], R_flat, R), torch.where(flat[:, None], t_flat, t)
 
     R = torch.where(moving[:, None, None], R, torch.where(turning[:, None, None], R_still, identity))

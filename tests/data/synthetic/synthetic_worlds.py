@@ -43,7 +43,8 @@ def still_pair(path) -> RenderedPair:
 
 def brute_force(views: Views, u: Tensor, v: Tensor, frame: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Nearest primitive (column) and depth of every ray, each tested against all primitives of its frame."""
-    frame = views.pixels()[0] if frame is None else frame
+    if frame is None:
+        frame = torch.arange(views.frames).repeat_interleave(views.height * views.width)
     column, best = torch.full_like(frame, -1), torch.zeros_like(u)
     for f in range(views.frames):
         mine = (frame == f).nonzero()[:, 0]

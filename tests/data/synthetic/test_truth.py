@@ -66,7 +66,7 @@ def test_tiles_find_what_brute_force_finds(kind, seed):
     T_wc = camera_path("handheld", scene, 5, 2.0, seed)[::2]
     times = torch.arange(3.0)
     views = make_views([scene], [T_wc], [times], CAMERA.K().expand(3, 3, 3), CAMERA.height, CAMERA.width)
-    _, u, v = views.pixels()
+    u, v = views.pixels()
     column = cast(views)
     depth = surface(views, column, u, v).depth
     best, expected = brute_force(views, u, v)
@@ -114,7 +114,8 @@ def test_visibility_agrees_with_casting_every_primitive(kind, seed):
     times = torch.tensor([0.0, 0.4])
     pair = render_pairs([scene], T_wc[None], times[None], camera.K()[None], camera.height, camera.width)
     views = make_views([scene], [T_wc], [times], camera.K().expand(2, 3, 3), camera.height, camera.width)
-    f, u, v = views.pixels()
+    u, v = views.pixels()
+    f = torch.arange(2).repeat_interleave(camera.width * camera.height)
     column = cast(views)
     depth = surface(views, column, u, v).depth
     flow = torch.stack([pair.flow_ab[0], pair.flow_ba[0]]).transpose(0, 1).flatten(1)

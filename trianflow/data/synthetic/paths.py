@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trianflow.data.synthetic.scene import Scene
+from trianflow.geometry.camera import pose_matrix
 
 PathKind = Literal["driving", "handheld", "rotation", "standing", "fast"]
 
@@ -97,7 +98,5 @@ def _look(position: Tensor, height: Tensor, yaw: Tensor, pitch: Tensor, roll: Te
         R[:, j, i], R[:, i, j] = angle.sin(), -angle.sin()
         return R
 
-    T_wc = torch.eye(4, dtype=torch.float64).repeat(len(yaw), 1, 1)
-    T_wc[:, :3, :3] = turn(1, yaw) @ turn(0, pitch) @ turn(2, roll)
-    T_wc[:, 0, 3], T_wc[:, 1, 3], T_wc[:, 2, 3] = position[:, 0], -height, position[:, 1]
-    return T_wc
+    R_wc = turn(1, yaw) @ turn(0, pitch) @ turn(2, roll)
+    return pose_matrix(R_wc, torch.stack([position[:, 0], -height, position[:, 1]], -1))

@@ -6,8 +6,7 @@ import math
 
 import torch
 
-from trianflow.data.synthetic.scene import BOX, CYLINDER, ELLIPSOID, Curve, Light, Mover, Scene, SceneBuilder
-from trianflow.data.synthetic.street import Dice
+from trianflow.data.synthetic.scene import BOX, CYLINDER, ELLIPSOID, Curve, Dice, Light, Mover, Scene, SceneBuilder
 from trianflow.data.synthetic.textures import TextureBank
 
 _WALLS = ("plaster", "wallpaper", "brick", "planks", "concrete", "tiles")
@@ -56,7 +55,7 @@ def make_room(seed: int, moving_objects: int, textures: TextureBank) -> Scene:
                         z,
                         tall,
                         0,
-                        _STUFF[dice.choice(9)],
+                        _STUFF[dice.choice(len(_STUFF))],
                         tint=dice.tint(0.3),
                     )
             elif kind < 0.75:

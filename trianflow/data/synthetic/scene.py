@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -132,6 +133,26 @@ def upright_pose(x: Tensor, y: Tensor, z: Tensor, yaw: Tensor) -> Tensor:
     o, one = torch.zeros_like(c), torch.ones_like(c)
     rows = [c, o, s, x.double(), o, one, o, y.double(), -s, o, c, z.double(), o, o, o, one]
     return torch.stack(rows, -1).unflatten(-1, (4, 4))
+
+
+class Dice:
+    """Random numbers for building scenes."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def uniform(self, low: float, high: float) -> float:
+        """Between `low` and `high`."""
+        return self._random.uniform(low, high)
+
+    def choice(self, options: int) -> int:
+        """One of 0, ..., `options` - 1."""
+        return self._random.randrange(options)
+
+    def tint(self, spread: float = 0.12) -> tuple[float, float, float]:
+        """A nearly grey colour factor, darker than white by up to `spread`."""
+        level = self.uniform(1 - spread, 1.04)
+        return (level * self.uniform(0.96, 1.04), level, level * self.uniform(0.94, 1.04))
 
 
 @dataclass

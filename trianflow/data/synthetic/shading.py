@@ -103,9 +103,10 @@ def _hypot(x: Tensor, y: Tensor) -> Tensor:
 def _shade_odd(views: Views, hits: Hits) -> Tensor:
     """Texture coordinates, their widths, texture, contact shadow, lit colour of what is no box: `(9, M)`."""
     odd, d, point, normal = hits.odd, hits.ray, hits.point, hits.normal
-    p = views.table.index_select(1, hits.column[odd])
-    z = torch.where(hits.depth[odd].isinf(), 1.0, hits.depth[odd])
-    cap = hits.side[odd] == 1
+    p = views.table.index_select(1, hits.column.index_select(0, odd))
+    depth = hits.depth.index_select(0, odd)
+    z = torch.where(depth.isinf(), 1.0, depth)
+    cap = hits.side.index_select(0, odd) == 1
     # how the point moves with the pixel: the tangent plane's intersection differentiated
     along = (normal * d).sum(0)
     along = torch.where(along.abs() < 1e-4, -1e-4, along)
@@ -124,7 +125,7 @@ def _shade_odd(views: Views, hits: Hits) -> Tensor:
     number = torch.where(cap, p[rows.TEXTURE][1], p[rows.TEXTURE][0])
     s, t = (s + p[rows.OFFSET][0]) * scale, (t + p[rows.OFFSET][1]) * scale
     below = (normal * p[rows.DOWN]).sum(0)
-    air = views.air.index_select(1, torch.div(hits.column[odd], views.slots, rounding_mode="floor"))
+    air = views.air.index_select(1, torch.div(hits.column.index_select(0, odd), views.slots, rounding_mode="floor"))
     facing = (normal * p[rows.SUN]).sum(0).clamp(min=0)
     bright = air[rows.SUN_STRENGTH] * facing + air[rows.AMBIENT] * (0.85 - 0.15 * below)
     # clouds lie on a plane overhead, lifted a little so that the horizon stays finite

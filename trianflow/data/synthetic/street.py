@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import random
 
 import torch
 
-from trianflow.data.synthetic.scene import BOX, CYLINDER, ELLIPSOID, Curve, Light, Mover, Scene, SceneBuilder
+from trianflow.data.synthetic.scene import BOX, CYLINDER, ELLIPSOID, Curve, Dice, Light, Mover, Scene, SceneBuilder
 from trianflow.data.synthetic.textures import TextureBank
 
 _LANE = 3.4  # metres; the camera has the middle of three lanes
@@ -21,23 +20,6 @@ _PAINTS = (
     (0.13, 0.38, 0.28),
     (0.85, 0.62, 0.14),
 )
-
-
-class Dice:
-    """Random numbers for building scenes."""
-
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
-
-    def uniform(self, low: float, high: float) -> float:
-        return self._random.uniform(low, high)
-
-    def choice(self, options: int) -> int:
-        return self._random.randrange(options)
-
-    def tint(self, spread: float = 0.12) -> tuple[float, float, float]:
-        level = self.uniform(1 - spread, 1.04)
-        return (level * self.uniform(0.96, 1.04), level, level * self.uniform(0.94, 1.04))
 
 
 def make_street(seed: int, moving_objects: int, textures: TextureBank, length: float) -> Scene:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trianflow.data.synthetic.scene import BOX, Scene
-from trianflow.geometry.camera import invert_pose
+from trianflow.geometry.camera import invert_pose, pixel_grid
 
 SKY = 3  # the shape code of the last, infinitely far "primitive" of every view
 FACES = 3  # a box shows at most three: towards the camera along local x, y and z
@@ -62,13 +62,10 @@ class Views:
         """Number of cameras F."""
         return len(self.K)
 
-    def pixels(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Frame number (int64), u and v (float32) of every pixel, each `(F * H * W,)`."""
-        device = self.table.device
-        f = torch.arange(self.frames, device=device).repeat_interleave(self.height * self.width)
-        u = torch.arange(self.width, device=device, dtype=torch.float32).repeat(self.frames * self.height)
-        v = torch.arange(self.height, device=device, dtype=torch.float32).repeat_interleave(self.width)
-        return f, u, v.repeat(self.frames)
+    def pixels(self) -> tuple[Tensor, Tensor]:
+        """u and v of every pixel centre, frame after frame, each `(F * H * W,)` float32."""
+        u, v = pixel_grid(self.height, self.width, device=self.table.device).flatten(1).repeat(1, self.frames)
+        return u, v
 
 
 def make_views(

@@ -217,7 +217,7 @@ def _batched(pairs: Sequence[RenderedPair]) -> RenderedPair:
 
 def _hits(views: Views) -> Hits:
     """What every pixel centre sees, in image order."""
-    _, u, v = views.pixels()
+    u, v = views.pixels()
     return surface(views, cast(views), u, v)
 
 

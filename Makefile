@@ -1,0 +1,57 @@
+# Every target works on a fresh machine: it makes .venv, installs what it needs once, and runs.
+#   make demo       the bundled clip: trajectory, picture, score                 (out/demo)
+#   make test       all tests; make test-fast leaves out the slow ones
+#   make lint       ruff and mypy
+#   make bench      speed and accuracy of both presets on the bundled clip       (out/bench)
+#   make clean      remove results and caches; make distclean also .venv
+
+PYTHON ?= python3
+VENV   ?= .venv
+JOBS   ?= 2
+
+BIN := $(VENV)/bin
+RUN := $(BIN)/python -m
+PIP := $(RUN) pip --quiet --disable-pip-version-check install --constraint constraints-cpu.txt
+# a stamp holds for this folder, this python and these requirements: a .venv from elsewhere is set up anew
+KEY := $(shell (pwd; $(PYTHON) --version; cat pyproject.toml constraints-cpu.txt) | cksum | cut -d' ' -f1)
+
+.PHONY: demo test test-fast lint bench clean distclean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.eval-$(KEY)
+	$(RUN) trianflow demo
+
+bench: $(VENV)/.eval-$(KEY)
+	$(RUN) trianflow demo --preset accurate --out out/bench/accurate
+	$(RUN) trianflow demo --preset fast --out out/bench/fast
+
+test: $(VENV)/.dev-$(KEY)
+	OMP_NUM_THREADS=1 $(RUN) pytest -q -n $(JOBS)
+
+test-fast: $(VENV)/.dev-$(KEY)
+	OMP_NUM_THREADS=1 $(RUN) pytest -q -n $(JOBS) -m "not slow"
+
+lint: $(VENV)/.dev-$(KEY)
+	$(RUN) ruff check .
+	$(RUN) mypy
+
+$(VENV)/.torch-$(KEY):
+	@echo "setting up $(VENV)"
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) torch
+	@touch $@
+
+$(VENV)/.eval-$(KEY): $(VENV)/.torch-$(KEY)
+	@$(PIP) --editable '.[eval]'
+	@touch $@
+
+$(VENV)/.dev-$(KEY): $(VENV)/.torch-$(KEY)
+	@$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.eval-$(KEY)
+
+clean:
+	rm -rf out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find trianflow tests tools -name __pycache__ -type d -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)
