@@ -64,7 +64,7 @@ def measure(name: str, preset: str, data: Path) -> str:
     alignment = "se3" if with_depth else "sim3"
     m = evaluate_odometry(truth, estimate, alignment, lengths=lengths or (1,), step=10)
     dense = evaluate_odometry(truth, estimate, alignment, lengths=lengths or (1,), step=1, with_evo=False)
-    ate = f"ATE {100 * m.ate.translation.rmse:6.2f} cm ({alignment})" if m.ate else "ATE -"
+    ate = f"ATE {100 * m.ate.rmse:6.2f} cm ({alignment})" if m.ate else "ATE -"
     drift = ""
     if lengths:
         drift = f"t_err {m.t_err:.2f} % (every frame {dense.t_err:.2f} %) r_err {m.r_err:.2f} deg/100 m  "
@@ -84,8 +84,8 @@ def main() -> None:
         parser.error(f"no data at {args.data}; set TRIANFLOW_DATA")
     set_threads()
     print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
-        f" ({torch.get_num_threads()} threads), OpenCV {cv2.__version__} ({cv2.getNumThreads()}), numpy {np.__version__}"
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, numpy {np.__version__}, torch"
+        f" {torch.__version__} ({torch.get_num_threads()} threads), OpenCV {cv2.__version__} ({cv2.getNumThreads()})"
     )
     print(
         "median errors per frame pair in degrees; t_err over the segment lengths of SEQUENCES; frames/s with decoding"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -43,9 +44,15 @@ class MatchConfig(Settings):
     count: int = Field(6000, ge=8, description="matches of a pair (paper: 6000)")
     ratio: float = Field(0.3, gt=0, le=1, description="share of the pixels that qualify, by score (paper: 0.2)")
     cell: int = Field(32, ge=4, description="side of the cells that give equally many matches, pixels")
-    stride: int = Field(4, ge=1, description="every n-th row and column is scored")
+    stride: int = Field(
+        4, ge=1, description="every n-th row and column is scored at most; more of a small image, to choose from"
+    )
     alpha: float = Field(3.0, gt=0, description="forward-backward difference of a consistent pixel, pixels (paper)")
     beta: float = Field(0.05, ge=0, description="the same as a share of the flow's length (paper)")
+
+    def stride_for(self, height: int, width: int) -> int:
+        """The stride at which well over `count` pixels of an image qualify, so that they can be spread evenly."""
+        return max(1, min(self.stride, math.isqrt(int(height * width * self.ratio / (1.4 * self.count)))))
 
 
 class OdometryConfig(Settings):

@@ -165,8 +165,8 @@ class Blind(Corridor):
         if not self.blind & {a, b}:
             return super().flow(a, b)
         generator = torch.Generator().manual_seed(a * 1000 + b)
-        noise = 40 * torch.rand(1, 2, CAMERA.height, CAMERA.width, generator=generator) - 20
-        return FlowPair(noise, -noise)
+        noise = 40 * torch.rand(2, 2, CAMERA.height, CAMERA.width, generator=generator) - 20
+        return FlowPair(noise[:1], noise[1:])
 
 
 def test_a_blind_moment_is_lost_at_constant_velocity_and_found_again():

@@ -15,8 +15,8 @@ from trianflow.config import OdometryConfig, TwoViewConfig
 from trianflow.data.synthetic.matches import KITTI_CAMERA, MatchScene, random_match_scene
 from trianflow.geometry.camera import Camera, homogeneous
 from trianflow.geometry.epipolar import sampson_distance
-from trianflow.pose.reference import solve_two_view_opencv, solve_two_view_poselib
 from trianflow.geometry.scale import masked_median
+from trianflow.pose.reference import solve_two_view_opencv, solve_two_view_poselib
 from trianflow.pose.selection import robust_noise
 from trianflow.pose.two_view import TwoView, TwoViewStatus, solve_two_view
 

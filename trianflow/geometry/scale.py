@@ -59,8 +59,8 @@ def robust_scale(
 ) -> ScaleEstimate:
     """The scale s with reference = s * depth, by inverse-variance weights and a robust loss on log depths.
 
-    A weighted median of the log ratios starts a mean with redescending (Geman-McClure) weights, which ignores the points whose two depths
-    have nothing to do with each other (wrong matches, moving objects).
+    A weighted median of the log ratios starts a mean with redescending (Geman-McClure) weights, which ignores the
+    points whose two depths have nothing to do with each other (wrong matches, moving objects).
 
     Args:
         depth, reference: `(..., N)`; entries that are not positive and finite are ignored.

@@ -25,7 +25,7 @@ from trianflow.geometry.camera import Camera, backproject, invert_pose
 from trianflow.geometry.scale import robust_scale
 from trianflow.odometry.step import Step, StepStatus
 from trianflow.odometry.structure import Structure, follow, measure_depth
-from trianflow.pose.pnp import refine_pnp, solve_pnp
+from trianflow.pose.pnp import pnp_cost, refine_pnp, solve_pnp
 from trianflow.pose.two_view import TwoView, TwoViewStatus, solve_two_view
 from trianflow.trajectory import Trajectory
 
@@ -258,14 +258,15 @@ class VisualOdometry:
 
     def _compare(self, flow: FlowPair) -> _Pair:
         settings = self.config.matches
-        quality = flow_quality(flow, settings.alpha, settings.beta, settings.stride)
+        stride = settings.stride_for(*flow.flow_ab.shape[-2:])
+        quality = flow_quality(flow, settings.alpha, settings.beta, stride)
         matches = select_matches(
             flow.flow_ab,
             quality.score,
             settings.count,
             settings.ratio,
             settings.cell,
-            settings.stride,
+            stride,
             self.config.seed,
         )
         view = solve_two_view(
@@ -289,14 +290,8 @@ class VisualOdometry:
         two_view = self._scaled(pair, key, at) if pair.status in (TwoViewStatus.OK, TwoViewStatus.PLANAR) else None
         known = self._known_points(pair, key)
         if known is not None and (known.source == "depth" or two_view is None or two_view.status is StepStatus.PLANAR):
-            start = None
-            if two_view is not None and two_view.status is StepStatus.OK and two_view.scale_source == known.source:
-                start = two_view.T_ck
-            if start is None:
-                pnp = solve_pnp(known.X_a, known.p_b, self._K, self.config.pnp_threshold)
-                start = pnp.T_ba if pnp.ok else None
-            if start is not None:
-                T_ck = refine_pnp(start, known.X_a, known.p_b, self._K, self._noise(pair), known.log_sigma)
+            T_ck = self._pose_of_known(known, two_view, self._noise(pair))
+            if T_ck is not None:
                 status = two_view.status if two_view is not None else StepStatus.PNP
                 return _Motion(T_ck, status, known.source, ratio)
         if two_view is not None:
@@ -306,6 +301,16 @@ class VisualOdometry:
         T_ck = invert_pose(torch.from_numpy(self._predict(at))) @ key.T_wc
         reason = pair.status.name.lower().replace("_", " ")
         return _Motion(T_ck, StepStatus.LOST, inlier_ratio=ratio, note=f"{reason}: constant velocity")
+
+    def _pose_of_known(self, known: _KnownPoints, two_view: _Motion | None, noise: float) -> Tensor | None:
+        """The pose that points of known depth give: from the start, two-view geometry or PnP, that explains them."""
+        data = (known.X_a, known.p_b, self._K, noise, known.log_sigma)
+        pnp = solve_pnp(known.X_a, known.p_b, self._K, self.config.pnp_threshold)
+        starts = [pnp.T_ba] if pnp.ok else []
+        if two_view is not None and two_view.status is StepStatus.OK and two_view.scale_source == known.source:
+            starts.append(two_view.T_ck)
+        poses = [refine_pnp(start, *data) for start in starts]
+        return min(poses, key=lambda T_ck: pnp_cost(T_ck, *data), default=None)
 
     def _scaled(self, pair: _Pair, key: _KeyFrame, at: float) -> _Motion:
         """The motion of two-view geometry with the length of its translation."""

@@ -57,6 +57,35 @@ def reprojection(T_ba: Tensor, X_a: Tensor, p_b: Tensor, K: Tensor) -> tuple[Ten
     return project(X, K) - p_b, torch.cat([-by_X @ skew(X), by_X], -1)
 
 
+def _linearise(
+    T_ba: Tensor, X_a: Tensor, p_b: Tensor, K: Tensor, noise: float, depth_sigma: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Cauchy cost of the weighed reprojection error, and its normal equations `(6, 6)`, `(6,)`."""
+    r, J = reprojection(T_ba, X_a, p_b, K)
+    r, J = r / noise, J / noise
+    weighed, weighed_J = r, J
+    if depth_sigma is not None:
+        # What a relative error of the depth does to the pixel: the point's ray, turned into frame b.
+        u = noise * (J[:, :, 3:] @ (X_a @ T_ba[:3, :3].mT)[..., None])[..., 0]
+        length = u.square().sum(-1).clamp_min(1e-12)
+        # (I + v u u^T)^-1 = I - u u^T / (1 / v + |u|^2)
+        k = 1 / ((noise / depth_sigma).square() + length)
+        weighed = r - (k * (u * r).sum(-1))[:, None] * u
+        weighed_J = J - k[:, None, None] * u[..., None] * (u[:, None] @ J)
+    z = (r * weighed).sum(-1) / 2.385**2
+    w = (1 / (1 + z))[:, None, None]
+    A = (w * J).flatten(0, 1).mT @ weighed_J.flatten(0, 1)
+    g = (w * weighed_J).flatten(0, 1).mT @ r.flatten()
+    return torch.log1p(z).sum(), A, g
+
+
+def pnp_cost(
+    T_ba: Tensor, X_a: Tensor, p_b: Tensor, K: Tensor, noise: float, depth_sigma: Tensor | None = None
+) -> float:
+    """What `refine_pnp` minimises, at a pose: to compare two of them. Arguments as there."""
+    return float(_linearise(T_ba, X_a, p_b, K, noise, depth_sigma)[0])
+
+
 def refine_pnp(
     T_ba: Tensor,
     X_a: Tensor,
@@ -86,27 +115,11 @@ def refine_pnp(
     """
     best, best_cost = T_ba, torch.inf
     eye = torch.eye(6, dtype=T_ba.dtype)
-    variance = None if depth_sigma is None else (depth_sigma / noise).square()
     for _ in range(steps + 1):
-        r, J = reprojection(T_ba, X_a, p_b, K)
-        r, J = r / noise, J / noise
-        weighed, weighed_J = r, J
-        if variance is not None:
-            # What a relative error of the depth does to the pixel: the point's ray, turned into frame b.
-            u = noise * (J[:, :, 3:] @ (X_a @ T_ba[:3, :3].mT)[..., None])[..., 0]
-            length = u.square().sum(-1).clamp_min(1e-12)
-            # (I + v u u^T)^-1 = I - u u^T / (1 / v + |u|^2)
-            k = 1 / (1 / variance + length)
-            weighed = r - (k * (u * r).sum(-1))[:, None] * u
-            weighed_J = J - k[:, None, None] * u[..., None] * (u[:, None] @ J)
-        z = (r * weighed).sum(-1) / 2.385**2
-        cost = float(torch.log1p(z).sum())
-        if not cost < best_cost * (1 - 1e-9):
+        cost, A, g = _linearise(T_ba, X_a, p_b, K, noise, depth_sigma)
+        if not float(cost) < best_cost * (1 - 1e-9):
             break
-        best, best_cost = T_ba, cost
-        w = (1 / (1 + z))[:, None, None]
-        A = (w * J).flatten(0, 1).mT @ weighed_J.flatten(0, 1)
-        g = (w * weighed_J).flatten(0, 1).mT @ r.flatten()
+        best, best_cost = T_ba, float(cost)
         delta, failed = torch.linalg.solve_ex(A + 1e-9 * A.diagonal().max() * eye, -g)
         if failed or not delta.isfinite().all():
             break

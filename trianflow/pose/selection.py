@@ -18,8 +18,6 @@ _PARAMETERS = (5.0, 0.0, 3.0, 8.0)
 # An outlier costs the same under every model (ours: else a model of more freedom gains by every outlier): what a
 # match at 2.57 sigma, the 99 % point, costs in the most general one.
 _OUTLIER = 3 * math.log(4) + 6.6
-# A flow is coherently wrong by a small share of a pixel, which thousands of matches would take for a rotation.
-_STATIC_BONUS = 0.5
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,9 @@ class ModelChoice:
     significant: Tensor
 
 
-def select_model(distances: Tensor, q_b: Tensor, valid: Tensor, noise: Tensor, reach: Tensor) -> ModelChoice:
+def select_model(
+    distances: Tensor, q_b: Tensor, valid: Tensor, noise: Tensor, reach: Tensor, coherent: Tensor
+) -> ModelChoice:
     """The model of the shortest description.
 
     Args:
@@ -46,15 +46,18 @@ def select_model(distances: Tensor, q_b: Tensor, valid: Tensor, noise: Tensor, r
         valid: `(B, N)` bool.
         noise: `(B,)` standard deviation of a coordinate.
         reach: `(B,)` largest distance of an inlier.
+        coherent: `(B,)` distance by which a flow may be wrong in unison: thousands of matches would take it for a
+            rotation or a plane, so standstill and rotation are forgiven that much.
 
     Source: Torr, Bayesian model estimation and selection for epipolar geometry, IJCV 2002.
     """
     count = valid.sum(-1)
     freedom, parameters = distances.new_tensor(_FREEDOM)[:, None], distances.new_tensor(_PARAMETERS)
-    cost = distances / noise[:, None, None].square() + math.log(4) * freedom
+    forgiven = distances.clone()
+    forgiven[:, 1:3] = (distances[:, 1:3] - coherent[:, None, None].square()).clamp_min(0)
+    cost = forgiven / noise[:, None, None].square() + math.log(4) * freedom
     cost = (cost.nan_to_num(_OUTLIER).clamp_max(_OUTLIER) * valid[:, None]).sum(-1)
     cost = cost + parameters * (4 * count[:, None].clamp_min(1)).log()
-    cost[:, 1] -= _STATIC_BONUS * count
     model = cost.argmin(1)
     limit = (3 * noise).minimum(reach)
     chosen = distances.gather(1, model[:, None, None].expand(-1, 1, distances.shape[-1]))[:, 0]

@@ -18,8 +18,8 @@ from trianflow.geometry.camera import pose_matrix
 from trianflow.geometry.epipolar import fundamental_from_essential, skew
 from trianflow.geometry.homography import fit_homography, fit_rotation, homography_squared
 from trianflow.geometry.ransac import draw, msac, take
-from trianflow.geometry.scale import masked_median
 from trianflow.geometry.sampson import MatchProducts, refine_pose
+from trianflow.geometry.scale import masked_median
 from trianflow.pose.models import PairProblem, epipolar_pose_of, homography_of, rotation_of
 from trianflow.pose.selection import robust_noise, select_model
 
@@ -140,7 +140,7 @@ def _solve(p_a: Tensor, p_b: Tensor, K: Tensor, valid: Tensor, config: TwoViewCo
     H = fit_homography(q_a, q_b, weight[:, 2])
     simple = torch.stack([identity, problem.conjugate(R_still[:, None])[:, 0], H], 1)
     distances = torch.cat([squared[:, None], homography_squared(simple, q_a, q_b)], 1)
-    choice = select_model(distances, q_b, valid, believed, reach)
+    choice = select_model(distances, q_b, valid, believed, reach, config.noise_floor / focal)
     inlier, significant = choice.inlier, choice.significant
 
     status = torch.tensor(
