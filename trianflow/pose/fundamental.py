@@ -97,7 +97,7 @@ def solve_fundamental(
         limit = (3 * noise).maximum(config.noise_floor * scale).minimum(reach)
         inlier = valid & (squared < limit[:, None].square())
         count = valid.sum(-1)
-        ok = is_significant(inlier.sum(-1), count, line_chance(q_b, valid, limit), 7) & (count >= 8)
+        ok = is_significant(inlier.sum(-1), count, line_chance(q_a, q_b, valid, limit), 7) & (count >= 8)
         T_a, T_b = (torch.diag_embed(torch.stack([scale, scale, torch.ones_like(scale)], -1)) for _ in range(2))
         T_a[:, :2, 2], T_b[:, :2, 2] = -(centre_a[:, 0] * scale[:, None]), -(centre_b[:, 0] * scale[:, None])
         F = T_b.mT @ F[:, 0] @ T_a

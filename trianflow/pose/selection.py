@@ -36,13 +36,13 @@ class ModelChoice:
 
 
 def select_model(
-    distances: Tensor, q_b: Tensor, valid: Tensor, noise: Tensor, reach: Tensor, coherent: Tensor
+    distances: Tensor, q_a: Tensor, q_b: Tensor, valid: Tensor, noise: Tensor, reach: Tensor, coherent: Tensor
 ) -> ModelChoice:
     """The model of the shortest description.
 
     Args:
         distances: `(B, 4, N)` squared distances of the matches to the four models, in their order in `ModelChoice`.
-        q_b: `(B, N, 2)` where the matches are in image b.
+        q_a, q_b: `(B, N, 2)` the matches.
         valid: `(B, N)` bool.
         noise: `(B,)` standard deviation of a coordinate.
         reach: `(B,)` largest distance of an inlier.
@@ -65,7 +65,7 @@ def select_model(
     point_chance = math.pi * limit.square() / spread(q_b, valid).prod(-1)
     significant = torch.where(
         model == 0,
-        is_significant(inlier.sum(-1), count, line_chance(q_b, valid, limit), 5),
+        is_significant(inlier.sum(-1), count, line_chance(q_a, q_b, valid, limit), 5),
         is_significant(inlier.sum(-1), count, point_chance, 4),
     )
     return ModelChoice(model, inlier, significant)
@@ -101,7 +101,14 @@ def spread(q: Tensor, valid: Tensor) -> Tensor:
     return (high - low).nan_to_num(0.0, 0.0, 0.0).clamp_min(1e-9)
 
 
-def line_chance(q: Tensor, valid: Tensor, limit: Tensor) -> Tensor:
-    """Probability that a random point of the box around `(B, N, 2)` lies within `limit` `(B,)` of a line through it."""
-    size = spread(q, valid)
-    return 2 * limit * size.norm(dim=-1) / size.prod(-1)
+def line_chance(q_a: Tensor, q_b: Tensor, valid: Tensor, limit: Tensor) -> Tensor:
+    """Probability that a match of no meaning lies within `limit` `(B,)` of its epipolar line.
+
+    Such a match is taken to end anywhere in the box around the points of b `(B, N, 2)`, or, where displacements
+    are all alike as those of a flow are even when it is wrong, anywhere within their usual range. At most one half.
+    """
+    displacement, everyone = q_b - q_a, valid[:, None]
+    centre = masked_median(displacement.mT, everyone)
+    usual = 4 * masked_median((displacement - centre[:, None]).abs().mT, everyone)
+    size = spread(q_b, valid).minimum(usual.clamp_min(1e-9))
+    return (2 * limit * size.norm(dim=-1) / size.prod(-1)).clamp_max(0.5)

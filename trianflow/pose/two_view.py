@@ -140,7 +140,7 @@ def _solve(p_a: Tensor, p_b: Tensor, K: Tensor, valid: Tensor, config: TwoViewCo
     H = fit_homography(q_a, q_b, weight[:, 2])
     simple = torch.stack([identity, problem.conjugate(R_still[:, None])[:, 0], H], 1)
     distances = torch.cat([squared[:, None], homography_squared(simple, q_a, q_b)], 1)
-    choice = select_model(distances, q_b, valid, believed, reach, config.noise_floor / focal)
+    choice = select_model(distances, q_a, q_b, valid, believed, reach, config.noise_floor / focal)
     inlier, significant = choice.inlier, choice.significant
 
     status = torch.tensor(
