@@ -150,7 +150,11 @@ def decompose_essential(E_ba: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def pose_from_essential(
-    E_ba: Tensor, rays_a: Tensor, rays_b: Tensor, weight: Tensor | None = None
+    E_ba: Tensor,
+    rays_a: Tensor,
+    rays_b: Tensor,
+    weight: Tensor | None = None,
+    full_angle: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The pose of E that puts most matches in front of both cameras (cheirality).
 
@@ -158,16 +162,23 @@ def pose_from_essential(
         E_ba: `(..., 3, 3)`.
         rays_a, rays_b: `(..., N, 3)` unit rays, each in its own camera.
         weight: `(..., N)` of each match's vote; ones by default.
+        full_angle: `(...,)` angle between the rays, in radians, from which on a match votes in full. On which side
+            a point without parallax lies, as those of the sky, is noise: its vote shrinks with the angle. By default
+            every vote is full.
 
     Returns:
         R `(..., 3, 3)`, unit t `(..., 3)` and the share of votes in front, `(...,)` in [0, 1].
     """
     R, t = decompose_essential(E_ba)
-    s_a, s_b = midpoint_depths(rays_a[..., None, :, :], rays_b[..., None, :, :], R, t)
-    in_front = ((s_a > 0) & (s_b > 0)).to(E_ba.dtype)
-    weight = torch.ones_like(rays_a[..., 0]) if weight is None else weight
-    votes = (in_front * weight[..., None, :]).sum(-1)
+    rays_a, rays_b = rays_a[..., None, :, :], rays_b[..., None, :, :]
+    s_a, s_b = midpoint_depths(rays_a, rays_b, R, t)
+    power = torch.ones_like(s_a) if weight is None else weight[..., None, :].expand_as(s_a)
+    if full_angle is not None:
+        apart = (rays_a @ R.transpose(-1, -2) - rays_b).norm(dim=-1)
+        power = power * (apart / full_angle[..., None, None]).clamp_max(1)
+    votes = (((s_a > 0) & (s_b > 0)) * power).sum(-1)
     best = votes.argmax(-1, keepdim=True)
     R = R.gather(-3, best[..., None, None].expand(*best.shape[:-1], 1, 3, 3))[..., 0, :, :]
     t = t.gather(-2, best[..., None].expand(*best.shape[:-1], 1, 3))[..., 0, :]
-    return R, t, votes.gather(-1, best)[..., 0] / weight.sum(-1).clamp_min(1e-12)
+    share = votes.gather(-1, best) / power.sum(-1).gather(-1, best).clamp_min(1e-12)
+    return R, t, share[..., 0]

@@ -93,6 +93,21 @@ class _Motion:
     measured: bool = False  # by two-view geometry with a scale: the structure can be filtered with it
 
 
+def with_next(frames: Iterator[Frame]) -> Iterator[tuple[Frame, Frame | None]]:
+    """Every frame with the one after it; where reading that fails, the error comes after the frame."""
+    current = next(frames, None)
+    while current is not None:
+        upcoming, error = None, None
+        try:
+            upcoming = next(frames, None)
+        except Exception as e:
+            error = e
+        yield current, upcoming
+        if error is not None:
+            raise error
+        current = upcoming
+
+
 class VisualOdometry:
     """Monocular (or RGB-D) visual odometry, a frame at a time.
 
@@ -140,13 +155,8 @@ class VisualOdometry:
         Args:
             frames: in order of time; read one ahead.
         """
-        current: Frame | None = None
-        for upcoming in frames:
-            if current is not None:
-                yield self.track(current, upcoming)
-            current = upcoming
-        if current is not None:
-            yield self.track(current)
+        for frame, upcoming in with_next(iter(frames)):
+            yield self.track(frame, upcoming)
 
     def track(self, frame: Frame, upcoming: Frame | None = None) -> Step:
         """The pose of the next frame.

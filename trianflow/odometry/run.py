@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 
@@ -16,7 +17,7 @@ from trianflow.config import OdometryConfig
 from trianflow.data.frames import Frame, FrameSource
 from trianflow.errors import TrianflowError
 from trianflow.geometry.camera import Camera
-from trianflow.odometry.pipeline import VisualOdometry
+from trianflow.odometry.pipeline import VisualOdometry, with_next
 from trianflow.odometry.report import Remark, RunReport, run_facts
 from trianflow.odometry.step import Step
 from trianflow.trajectory import Trajectory, TrajectoryWriter
@@ -50,9 +51,11 @@ class OdometryRun:
 def set_threads() -> None:
     """Give this process the threads that odometry is fastest with.
 
-    One for torch, whose many small tensors only lose by more; OpenCV's flow keeps all cores.
+    One for torch, whose many small tensors only lose by more; half of the cores for each of the two directions of
+    OpenCV's flow, which run side by side.
     """
     torch.set_num_threads(1)
+    cv2.setNumThreads(max(1, (os.cpu_count() or 1) // 2))
 
 
 def prepare_output(out: str | Path) -> Path:
@@ -126,7 +129,7 @@ def run_odometry(
             _closing(frames) as stream,
         ):
             begin = saved = time.perf_counter()
-            for frame, upcoming in _with_next(stream):
+            for frame, upcoming in with_next(stream):
                 step = odometry.track(frame, upcoming)
                 tum.write(step.time, step.T_wc)
                 kitti.write(step.time, step.T_wc)
@@ -207,21 +210,6 @@ def _draw(run: OdometryRun, truth: Trajectory | None, alignment: str) -> None:
     unit = "m" if run.report.unit == "metres" else None
     estimate = run.trajectory if truth is None else _comparable(run, truth)
     plot_trajectory(run.out / PICTURE, estimate, truth, status, name, alignment, unit)
-
-
-def _with_next(frames: Iterator[Frame]) -> Iterator[tuple[Frame, Frame | None]]:
-    """Every frame with the one after it; where reading that fails, the error comes after the frame."""
-    current = next(frames, None)
-    while current is not None:
-        upcoming, error = None, None
-        try:
-            upcoming = next(frames, None)
-        except Exception as e:
-            error = e
-        yield current, upcoming
-        if error is not None:
-            raise error
-        current = upcoming
 
 
 @contextlib.contextmanager

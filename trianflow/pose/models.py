@@ -78,7 +78,9 @@ class PairProblem:
         S = self.S[:, None, :2].to(q_a)
         parallax = signed_parallax(R, t, q_a / S, q_b / S)
         reach = self.reach[:, None, None].to(q_a)
-        usual = parallax.masked_fill(~near, torch.nan).nanmedian(-1, keepdim=True).values
+        # What is usual is asked of the points that have a parallax: sky and horizon may be in the majority.
+        moving = near & (parallax > reach)
+        usual = parallax.masked_fill(~moving, torch.nan).nanmedian(-1, keepdim=True).values.nan_to_num(torch.inf)
         return (parallax > -reach) & (parallax < 10 * usual + reach)
 
     def plane_poses(self, H: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -204,7 +206,7 @@ def epipolar_pose_of(
     R, t = (x[:, :, 0] for x in decompose_essential(E))
     R, t, _ = refine_pose(R, t, products, problem.S.float(), judged, 2 * reach, steps[0])
     near = valid[:, None] & (products.squared_distance(problem.fundamental(R, t)) < (2 * reach)[:, None, None].square())
-    R, t, _ = pose_from_essential(skew(t) @ R, rays_a, rays_b, near.float())
+    R, t, _ = pose_from_essential(skew(t) @ R, rays_a, rays_b, near.float(), 2 * reach[:, None])
     judged = (valid[:, None] & problem.plausible(R, t, q_a.float(), q_b.float(), near)).float()
     R, t, _ = refine_pose(R, t, products, problem.S.float(), judged, reach / 2, steps[1])
     squared = products.squared_distance(problem.fundamental(R, t))
