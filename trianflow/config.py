@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from trianflow.errors import UsageError
 
@@ -27,9 +27,11 @@ class TwoViewConfig(Settings):
     hypotheses: int = Field(320, ge=16, description="eight-point samples; enough for 45 % outliers")
     subset: int = Field(640, ge=64, description="matches that judge the hypotheses")
     candidates: int = Field(12, ge=1, le=16, description="hypotheses that are locally optimised")
-    local_steps: tuple[int, int] = Field((3, 3), description="Gauss-Newton steps of a candidate, coarse then fine")
-    final_steps: tuple[int, ...] = Field(
-        (3, 3), description="Gauss-Newton steps on all matches, the noise measured anew before each group"
+    local_steps: tuple[PositiveInt, PositiveInt] = Field(
+        (3, 3), description="Gauss-Newton steps of a candidate, coarse then fine"
+    )
+    final_steps: tuple[PositiveInt, ...] = Field(
+        (3, 3), min_length=1, description="Gauss-Newton steps on all matches, the noise measured anew before each group"
     )
     noise_floor: float = Field(
         0.25,
@@ -70,6 +72,7 @@ class OdometryConfig(Settings):
     key_parallax: float = Field(0.003, gt=0, description="parallax that makes a new key frame, share of the width")
     key_motion: float = Field(0.08, gt=0, description="displacement that makes a new key frame, share of the width")
     key_overlap: float = Field(0.6, gt=0, le=1, description="consistent share of the image that keeps a key frame")
+    depth_noise: float = Field(0.03, gt=0, description="error of measured depth, share of the depth")
     pnp_threshold: float = Field(2.0, gt=0, description="reprojection error of an inlier, pixels")
     seed: int = Field(0, ge=0, description="of everything drawn at random")
 

@@ -230,7 +230,7 @@ def test_truncated_avi_gives_what_it_has(drive: Path, tmp_path: Path, trianflow)
 
 def test_one_frame(drive: Path, tmp_path: Path, trianflow) -> None:
     result = trianflow("vo", drive / "images" / "0000.png", "--out", tmp_path / "a")
-    assert result.code == 0
+    assert result.code == 1
     assert statuses(tmp_path / "a") == ["first"]
     assert "a single frame" in result.err
     assert {path.name for path in (tmp_path / "a").iterdir()} == FILES

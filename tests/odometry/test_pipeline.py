@@ -1,5 +1,8 @@
 """The odometry on a flow that is exact, so that what is tested is the odometry."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from trianflow.config import MatchConfig, OdometryConfig
 from trianflow.data.frames import Frame
+from trianflow.errors import TrianflowError
 from trianflow.evaluation.alignment import align_trajectories
 from trianflow.flow.interface import FlowPair
 from trianflow.geometry.camera import Camera
@@ -129,6 +133,72 @@ def test_turning_camera_turns_in_place():
     assert odometry.trajectory.path_length == 0
     np.testing.assert_allclose(odometry.trajectory.T_wc[:, :3, :3], poses[:, :3, :3], atol=2e-3)
     assert len({s.key_frame for s in steps}) > 3  # the key frame leaves the view, and is replaced
+
+
+def test_a_turn_on_the_spot_does_not_spoil_the_scale():
+    straight, step, turn = [np.eye(4)], np.eye(4), np.eye(4)
+    step[2, 3] = 0.5
+    turn[:3, :3] = Rotation.from_rotvec([0, np.radians(11), 0]).as_matrix()
+    for motion in [step] * 8 + [turn] * 16 + [step] * 8:
+        straight.append(straight[-1] @ motion)
+    world = Corridor(np.stack(straight))
+    odometry = VisualOdometry(CAMERA, CONFIG, world)
+    for frame in world.frames():
+        odometry.track(frame)
+    lengths = np.linalg.norm(np.diff(odometry.trajectory.positions, axis=0), axis=1)
+    assert lengths[-6:].mean() == pytest.approx(lengths[1:8].mean(), rel=0.3)
+
+
+def test_a_picture_seen_before_a_gap_has_the_pose_of_then():
+    world = Corridor(drive(8, turn=0.0))
+    frames = world.frames()
+    frames[6] = Frame(6, 0.6, None, problem="missing")
+    frames[7] = Frame(7, 0.7, frames[5].image)
+    odometry = VisualOdometry(CAMERA, CONFIG, world)
+    steps = [odometry.track(f) for f in frames]
+    assert steps[7].status is StepStatus.DUPLICATE
+    np.testing.assert_array_equal(steps[7].T_wc, steps[5].T_wc)
+
+
+class Strict(Corridor):
+    """A flow that may not be asked for twice at a time."""
+
+    def __init__(self, T_wc):
+        super().__init__(T_wc)
+        self.lock = threading.Lock()
+
+    def flow(self, a, b):
+        assert self.lock.acquire(blocking=False), "flow called while it was running"
+        try:
+            time.sleep(0.15)
+            return super().flow(a, b)
+        finally:
+            self.lock.release()
+
+
+def test_the_flow_ahead_never_runs_beside_another():
+    world = Strict(drive(7))
+    frames = world.frames()
+    frames[2] = Frame(2, 0.2, frames[1].image)
+    frames[4] = Frame(4, 0.4, None, problem="missing")
+    odometry = VisualOdometry(CAMERA, CONFIG, world)
+    for frame, upcoming in [(f, frames[min(i + 1, 6)]) for i, f in enumerate(frames)]:
+        odometry.track(frame, upcoming)
+    odometry.track(world.frame(0, time=0.8), frames[2])  # and a guess that was wrong
+    odometry.track(world.frame(3, time=0.9))
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (120, 15)])
+def test_pictures_too_small_for_flow_are_refused(shape):
+    with pytest.raises(TrianflowError, match="too small"):
+        VisualOdometry(Camera(10, 10, 4, 4), CONFIG).track(Frame(0, 0.0, np.zeros(shape, np.uint8)))
+
+
+def test_sizes_are_compared_without_a_calibrated_size_too():
+    odometry = VisualOdometry(Camera(100, 100, 30, 30), CONFIG)
+    rng = np.random.default_rng(0)
+    odometry.track(Frame(0, 0.0, rng.integers(0, 255, (64, 64), dtype=np.uint8)))
+    assert odometry.track(Frame(1, 0.1, np.zeros((64, 80), np.uint8))).status is StepStatus.BRIDGED
 
 
 def test_every_frame_has_its_row_and_bad_ones_are_bridged():

@@ -68,6 +68,8 @@ def test_nothing_to_find():
     assert not found.inlier.any()
     nan = torch.full((1, 20, 2), torch.nan, dtype=torch.float64)
     assert not bool(solve_fundamental(nan, nan).ok)
+    for few in (0, 5, 7):
+        assert not bool(solve_fundamental(nan[:, :few], nan[:, :few]).ok)
     same = torch.ones(1, 20, 2, dtype=torch.float64)
     found = solve_fundamental(same, same)
     assert not bool(found.ok)

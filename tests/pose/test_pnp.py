@@ -239,3 +239,14 @@ def test_refine_without_any_depth_still_has_the_direction() -> None:
     unit, truth = (torch.nn.functional.normalize(T[:3, 3], dim=0) for T in (found, T_ba))
     assert torch.rad2deg(torch.arccos(unit @ truth)) < 0.3
     assert (found - T_ba)[:3, :3].norm() < 3e-4
+
+
+def test_points_behind_the_second_camera_do_not_stop_the_refinement():
+    scene = random_match_scene(3, 300, outliers=0.0, noise=0.0)
+    T_ba, K = torch.from_numpy(scene.T_ba), scene.camera.K()
+    X_a = backproject(torch.from_numpy(scene.p_a), torch.from_numpy(scene.depth_a), K)
+    X_a[:60, 2] = 0.3  # passed on the way
+    start = T_ba.clone()
+    start[:3, 3] += torch.tensor([0.1, -0.05, 0.05], dtype=torch.float64)
+    found = refine_pnp(start, X_a, torch.from_numpy(scene.p_b), K, 0.3, steps=30)
+    assert (found - T_ba).abs().max() < 0.01

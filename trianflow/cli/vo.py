@@ -185,7 +185,8 @@ def _judge(outcome: OdometryRun, told: list[str]) -> bool:
         _warn(problem)
     number = len(report.rows)
     if number == 1:
-        _warn("a single frame: its pose is the origin, there is no motion to estimate")
+        _warn("a single frame: its pose is the origin, there is no motion to estimate; two or more are needed")
+        return True
     if report.guessed * 2 > number:
         _warn(f"{report.guessed} of {number} poses are guesses (lost or bridged): this is not a trajectory")
         return True

@@ -30,5 +30,5 @@ class FlowEstimator(Protocol):
         ...
 
     def flow(self, a: Any, b: Any) -> FlowPair:
-        """Flow between two encoded images of equal size, B = 1."""
+        """Flow between two encoded images of equal size, B = 1. Not re-entrant."""
         ...

@@ -11,6 +11,9 @@ from torch import Tensor
 from trianflow.geometry.epipolar import epipolar_design
 from trianflow.geometry.homography import homography_design
 
+# Matches from which on drawing with repetition is as good as without.
+_MANY = 256
+
 
 def draw(valid: Tensor, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Uniform random indices of valid matches, with replacement.
@@ -32,10 +35,30 @@ def draw(valid: Tensor, shape: tuple[int, ...], generator: torch.Generator) -> T
     return order.gather(1, rank).reshape(B, *shape)
 
 
+def draw_samples(valid: Tensor, samples: int, size: int, generator: torch.Generator) -> Tensor:
+    """Random minimal samples of valid matches, `(B, samples, size)` indices.
+
+    Without repetition among few matches, where one is likely; with it among many.
+    """
+    N = valid.shape[1]
+    if N > _MANY:
+        return draw(valid, (samples, size), generator)
+    u = torch.rand(samples, N, generator=generator, device=valid.device)
+    return (u[None] + 2 * ~valid[:, None]).topk(size, dim=-1, largest=False).indices
+
+
+def draw_judges(valid: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Indices `(B, n)` of the matches that judge hypotheses: all of them, or `count` at random."""
+    B, N = valid.shape
+    if count >= N:
+        return torch.arange(N, device=valid.device).expand(B, N)
+    return draw(valid, (count,), generator)
+
+
 def take(points: Tensor, index: Tensor) -> Tensor:
     """Rows of `(B, N, D)` at `(B, ...)` indices: `(B, ..., D)`."""
-    B, _, D = points.shape
-    flat = index.reshape(B, -1, 1).expand(-1, -1, D)
+    D = points.shape[-1]
+    flat = index.flatten(1)[..., None].expand(-1, -1, D)
     return points.gather(1, flat).reshape(*index.shape, D)
 
 
@@ -102,7 +125,7 @@ def ransac(
     Returns:
         `(B, keep, 3, 3)`.
     """
-    index = draw(valid, (hypotheses, sample_size), generator)
+    index = draw_samples(valid, hypotheses, sample_size, generator)
     models = minimal(take(q_a, index), take(q_b, index)).nan_to_num(0.0)
     cost = msac(squared_distance(models), judged, threshold.square())
     best = cost.topk(keep, dim=1, largest=False).indices

@@ -88,3 +88,19 @@ def ray_angle_cosine(r_a: Tensor, r_b: Tensor, c_b: Tensor) -> Tensor:
     offset = c_b[..., None, :].expand_as(unit_b)
     foot = offset - (offset * unit_b).sum(-1, keepdim=True) * unit_b
     return torch.nn.functional.cosine_similarity(r_a, foot, dim=-1, eps=1e-12)
+
+
+def signed_parallax(R: Tensor, t: Tensor, x_a: Tensor, x_b: Tensor) -> Tensor:
+    """Displacement along the epipolar line that translation causes, positive for a point in front of both cameras.
+
+    Args:
+        R, t: `(B, M, 3, 3)` and `(B, M, 3)`.
+        x_a, x_b: `(B, N, 2)` normalised image coordinates.
+
+    Returns:
+        `(B, M, N)` in the same coordinates: the match minus the match of a point at infinity, along the line.
+    """
+    X = R @ homogeneous(x_a).mT[:, None]
+    far = X[:, :, :2] / X[:, :, 2:].clamp_min(1e-6)
+    along = torch.nn.functional.normalize(t[:, :, :2, None] - t[:, :, 2:, None] * far, dim=2)
+    return ((x_b.mT[:, None] - far) * along).sum(2)

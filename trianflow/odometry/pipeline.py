@@ -17,6 +17,7 @@ from torch import Tensor
 from trianflow.config import OdometryConfig
 from trianflow.data.frames import Frame
 from trianflow.data.undistort import Undistorter
+from trianflow.errors import TrianflowError
 from trianflow.flow.dis import DISFlow
 from trianflow.flow.interface import FlowEstimator, FlowPair
 from trianflow.flow.matches import Matches, select_matches
@@ -25,12 +26,12 @@ from trianflow.geometry.camera import Camera, backproject, invert_pose
 from trianflow.geometry.scale import robust_scale
 from trianflow.odometry.step import Step, StepStatus
 from trianflow.odometry.structure import Structure, follow, measure_depth
-from trianflow.pose.pnp import pnp_cost, refine_pnp, solve_pnp
+from trianflow.pose.pnp import pnp_cost, refine_pnp, reprojection, solve_pnp
 from trianflow.pose.two_view import TwoView, TwoViewStatus, solve_two_view
 from trianflow.trajectory import Trajectory
 
-# Depth of a sensor or a network is believed to this share of itself, beside the noise of the triangulation.
-_DEPTH_NOISE = 0.03
+# Smaller images than this have no optical flow.
+_MIN_SIZE = 16
 # Points of known depth below which there is nothing to lean on.
 _MIN_POINTS = 50
 # A scale whose logarithm is less certain than this is replaced by the last speed.
@@ -130,11 +131,14 @@ class VisualOdometry:
         self._K = self.camera.K()
         self._key: _KeyFrame | None = None
         self._structure = Structure.empty()
+        self._size = (self.camera.width, self.camera.height)
         self._last_image: np.ndarray | None = None
+        self._last_T_wc = np.eye(4)  # of the last image that was used
         self._measured: Step | None = None
         self._lost = 0  # frames in a row
         self._advances = True  # the last frame became the key frame, and so may the next
         self._ahead: tuple[Frame, Future[_Guess]] | None = None
+        self._speed = 0.0  # when a translation was last measured, units a second
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="look-ahead")
         self._times: list[float] = []
         self._poses: list[np.ndarray] = []
@@ -181,30 +185,36 @@ class VisualOdometry:
     def _track(self, frame: Frame, upcoming: Frame | None) -> Step:
         image = frame.image
         row = Step(frame.index, frame.time, self._predict(frame.time), StepStatus.BRIDGED)
-        ahead, self._ahead = self._ahead, None
+        guess = self._guess_for(frame)
         if image is None:
             return replace(row, note=frame.problem or "no image")
         if (problem := self._size_problem(image)) is not None:
             return replace(row, note=problem)
         if self._last_image is not None and np.array_equal(image, self._last_image):
-            return replace(row, T_wc=self._poses[-1].copy(), status=StepStatus.DUPLICATE, note="same image as before")
-        self._last_image = image
-        guess = ahead[1].result() if ahead is not None and ahead[0] is frame else None
+            return replace(row, T_wc=self._last_T_wc.copy(), status=StepStatus.DUPLICATE, note="same image as before")
+        if min(image.shape[:2]) < _MIN_SIZE:
+            raise TrianflowError(f"frames of {image.shape[1]}x{image.shape[0]} pixels are too small for optical flow")
+        self._last_image, self._size = image, image.shape[1::-1]
         encoded, depth = guess.prepared if guess else self._prepare(frame)
         if self._key is None:
             self._key = _KeyFrame(frame.index, frame.time, encoded, depth, torch.from_numpy(row.T_wc))
+            self._last_T_wc = row.T_wc
             return replace(row, status=StepStatus.FIRST)
         key = self._key
         right = guess is not None and guess.start is key.encoded
         flow = guess.flow if guess is not None and right else self._flow.flow(key.encoded, encoded)
-        if upcoming is not None and upcoming.image is not None and self._size_problem(upcoming.image) is None:
+        if self._is_worth_a_look(upcoming, image):
+            assert upcoming is not None
             start = encoded if self._advances else key.encoded
             self._ahead = (upcoming, self._pool.submit(self._look_ahead, start, upcoming))
         pair = self._compare(flow)
         motion = self._solve(pair, key, frame.time)
         T_wc = key.T_wc @ invert_pose(motion.T_ck)
+        self._last_T_wc = T_wc.numpy()
         if motion.measured:
             self._filter(pair, motion)
+            if motion.scale_source != "velocity" and frame.time > key.time:
+                self._speed = float(motion.T_ck[:3, 3].norm()) / (frame.time - key.time)
         self._lost = self._lost + 1 if motion.status is StepStatus.LOST else 0
         self._advances = self._is_new_key(pair, motion)
         if self._advances:
@@ -226,7 +236,7 @@ class VisualOdometry:
         )
 
     def _size_problem(self, image: np.ndarray) -> str | None:
-        width, height = self.camera.width, self.camera.height
+        width, height = self._size
         if not width or image.shape[1::-1] == (width, height):
             return None
         return f"size {image.shape[1]}x{image.shape[0]} differs from {width}x{height}"
@@ -238,7 +248,25 @@ class VisualOdometry:
         if self._undistorter:
             image = self._undistorter.image(image)
             depth = None if depth is None else self._undistorter.depth(depth)
+        if depth is not None and depth.shape != image.shape[:2]:
+            depth = None
         return self._flow.encode(image), depth
+
+    def _is_worth_a_look(self, upcoming: Frame | None, image: np.ndarray) -> bool:
+        """Whether the flow to the next frame will be wanted."""
+        if upcoming is None or upcoming.image is None or self._size_problem(upcoming.image) is not None:
+            return False
+        return not np.array_equal(upcoming.image, image)
+
+    def _guess_for(self, frame: Frame) -> _Guess | None:
+        """The flow computed ahead, if it is for this frame; waited for in any case, as a flow is not re-entrant."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is None:
+            return None
+        if ahead[0] is frame:
+            return ahead[1].result()
+        ahead[1].exception()
+        return None
 
     def _look_ahead(self, start: Any, frame: Frame) -> _Guess:
         """The flow to a coming frame from what its key frame is likely to be."""
@@ -303,7 +331,10 @@ class VisualOdometry:
             T_ck = self._pose_of_known(known, two_view, self._noise(pair))
             if T_ck is not None:
                 status = two_view.status if two_view is not None else StepStatus.PNP
-                return _Motion(T_ck, status, known.source, ratio)
+                error = reprojection(T_ck, known.X_a, known.p_b, self._K)[0].norm(dim=-1)
+                share = float((error < self.config.pnp_threshold).double().mean())
+                filtered = two_view is not None and known.source == "structure"
+                return _Motion(T_ck, status, known.source, share, measured=filtered)
         if two_view is not None:
             return two_view
         if pair.status is TwoViewStatus.ROTATION_ONLY:
@@ -348,7 +379,7 @@ class VisualOdometry:
             good = valid & depth.isfinite()
             if int(good.sum()) >= _MIN_POINTS:
                 X_a = backproject(p_a[good], depth[good], self._K)
-                return _KnownPoints(X_a, p_b[good], torch.full_like(depth[good], _DEPTH_NOISE), "depth")
+                return _KnownPoints(X_a, p_b[good], torch.full_like(depth[good], self.config.depth_noise), "depth")
         if self.config.scale in ("auto", "structure") and int(pair.followed.sum()) >= _MIN_POINTS:
             structure = self._structure.select(pair.followed)
             X_a = structure.points(self._K)
@@ -368,17 +399,17 @@ class VisualOdometry:
         depth = self._depth_at(key, p_a)
         if depth is not None:
             measured, variance = measure_depth(p_a, p_b, T_unit, self._K, noise)
-            variance = torch.where(inlier, variance + _DEPTH_NOISE**2, torch.nan)
+            variance = torch.where(inlier, variance + self.config.depth_noise**2, torch.nan)
             found = robust_scale(measured.exp(), depth, variance, _MIN_POINTS)
             if bool(found.ok) and float(found.log_sigma) < _MAX_SCALE_SIGMA:
                 return float(found.scale), "depth"
-        if len(self._structure):
+        if len(self._structure) and self.config.scale != "depth":
             measured, variance = measure_depth(self._structure.p, pair.p_b, T_unit, self._K, noise)
             variance = torch.where(pair.followed, variance + self._structure.variance, torch.nan)
             found = robust_scale(measured.exp(), self._structure.log_depth.exp(), variance, _MIN_POINTS)
             if bool(found.ok) and float(found.log_sigma) < _MAX_SCALE_SIGMA:
                 return float(found.scale), "structure"
-        travelled = float(np.linalg.norm(self._velocity[1])) * max(at - key.time, 0.0)
+        travelled = self._speed * max(at - key.time, 0.0)
         return (travelled, "velocity") if travelled > 0 else (1.0, "unit")
 
     def _filter(self, pair: _Pair, motion: _Motion) -> None:
@@ -398,6 +429,8 @@ class VisualOdometry:
         """Whether the current frame is to be the next key frame."""
         if motion.status is StepStatus.LOST:
             return self._lost >= 2
+        if motion.status is StepStatus.STATIC:
+            return False
         if self.config.scale == "unit" and motion.measured:
             return True
         width = pair.flow.flow_ab.shape[-1]

@@ -112,7 +112,7 @@ class RunReport:
     def unit(self) -> str:
         """`metres` where measured depth has set the scale from the beginning, else `arbitrary`."""
         unknown = any(row["scale_source"] == "unit" for row in self.rows)
-        known = any(row["scale_source"] in ("depth", "pnp") for row in self.rows)
+        known = any(row["scale_source"] == "depth" for row in self.rows)
         return "metres" if self.metric and known and not unknown else "arbitrary"
 
     def summary(self) -> dict[str, Any]:

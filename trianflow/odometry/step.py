@@ -38,7 +38,7 @@ class Step:
         inlier_ratio: share of them that fit, in [0, 1].
         parallax: median displacement since the key frame that rotation does not explain, pixels.
         scale: length of the translation since the key frame, in units of the trajectory; 0 without translation.
-        scale_source: `depth`, `structure`, `unit`, `velocity`, `pnp` or empty.
+        scale_source: `depth`, `structure`, `unit`, `velocity` or empty.
         key_frame: index of the frame that this one was measured against.
         milliseconds: spent in `track`.
         note: one line for a person, empty where all is well.

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from trianflow.flow.interface import FlowPair
 from trianflow.geometry.camera import backproject, normalize_pixels, transform
-from trianflow.geometry.triangulation import triangulate
+from trianflow.geometry.triangulation import signed_parallax, triangulate
 from trianflow.geometry.warping import sample
-from trianflow.pose.models import signed_parallax
 
 # Standard deviation of log depth that one change of key frame adds, as points are handed on.
 _TRANSFER_NOISE = 0.003

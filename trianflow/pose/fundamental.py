@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trianflow.config import TwoViewConfig
 from trianflow.geometry.epipolar import eight_point, normalizing_transform
-from trianflow.geometry.ransac import draw, eight_point_minimal, is_significant, msac, ransac, take
+from trianflow.geometry.ransac import draw_judges, eight_point_minimal, is_significant, msac, ransac, take
 from trianflow.geometry.sampson import MatchProducts
 from trianflow.pose.selection import line_chance, robust_noise
 
@@ -42,7 +42,7 @@ def solve_fundamental(
     """Fundamental matrix from matches with outliers: eight-point RANSAC, then re-weighted eight-point on all matches.
 
     Args:
-        p_a, p_b: `(B, N, 2)` pixels, N >= 8. Not finite: ignored.
+        p_a, p_b: `(B, N, 2)` pixels. Not finite: ignored.
         valid: `(B, N)` bool, False for matches to ignore.
         config: thresholds and effort.
         seed: of the sampling.
@@ -53,6 +53,11 @@ def solve_fundamental(
     config = config or TwoViewConfig()
     valid = torch.ones_like(p_a[..., 0], dtype=torch.bool) if valid is None else valid
     valid = valid & p_a.isfinite().all(-1) & p_b.isfinite().all(-1)
+    if p_a.shape[1] < 8:
+        B = len(p_a)
+        return FundamentalEstimate(
+            p_a.new_zeros(B, 3, 3), torch.zeros_like(valid), p_a.new_zeros(B), torch.zeros_like(valid[:, 0:1]).any(1)
+        )
     with torch.no_grad():
         zero = torch.zeros((), dtype=torch.float64, device=p_a.device)
         x_a = torch.where(valid[..., None], p_a.double(), zero)
@@ -66,7 +71,7 @@ def solve_fundamental(
         reach = config.threshold * scale
 
         generator = torch.Generator(device=p_a.device).manual_seed(seed)
-        subset = draw(valid, (min(config.subset, p_a.shape[1]),), generator)
+        subset = draw_judges(valid, config.subset, generator)
         judged = valid.gather(1, subset)
         judges = MatchProducts.of(take(q_a, subset).float(), take(q_b, subset).float())
         F = ransac(

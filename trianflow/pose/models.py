@@ -26,6 +26,7 @@ from trianflow.geometry.homography import (
 )
 from trianflow.geometry.ransac import draw, eight_point_minimal, homography_minimal, msac, ransac, take
 from trianflow.geometry.sampson import MatchProducts, refine_pose
+from trianflow.geometry.triangulation import signed_parallax
 
 
 @dataclass(frozen=True)
@@ -92,22 +93,6 @@ class PairProblem:
     def conjugate(self, R: Tensor) -> Tensor:
         """The homography in the coordinates q of a homography `(B, M, 3, 3)` in normalised coordinates."""
         return R * (self.S[:, None, :, None] / self.S[:, None, None, :]).to(R)
-
-
-def signed_parallax(R: Tensor, t: Tensor, x_a: Tensor, x_b: Tensor) -> Tensor:
-    """Displacement along the epipolar line that translation causes, positive for a point in front of both cameras.
-
-    Args:
-        R, t: `(B, M, 3, 3)` and `(B, M, 3)`.
-        x_a, x_b: `(B, N, 2)` normalised image coordinates.
-
-    Returns:
-        `(B, M, N)` in the same coordinates: the match minus the match of a point at infinity, along the line.
-    """
-    X = R @ homogeneous(x_a).mT[:, None]
-    far = X[:, :, :2] / X[:, :, 2:].clamp_min(1e-6)
-    along = torch.nn.functional.normalize(t[:, :, :2, None] - t[:, :, 2:, None] * far, dim=2)
-    return ((x_b.mT[:, None] - far) * along).sum(2)
 
 
 def _reweight(squared: Tensor, scale: Tensor) -> Tensor:

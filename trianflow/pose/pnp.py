@@ -57,12 +57,18 @@ def reprojection(T_ba: Tensor, X_a: Tensor, p_b: Tensor, K: Tensor) -> tuple[Ten
     return project(X, K) - p_b, torch.cat([-by_X @ skew(X), by_X], -1)
 
 
+# Squared distance, in scales of the loss, that a point behind the camera is charged.
+_BEHIND = 100.0
+
+
 def _linearise(
     T_ba: Tensor, X_a: Tensor, p_b: Tensor, K: Tensor, noise: float, depth_sigma: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Cauchy cost of the weighed reprojection error, and its normal equations `(6, 6)`, `(6,)`."""
     r, J = reprojection(T_ba, X_a, p_b, K)
-    r, J = r / noise, J / noise
+    # A point behind b has no picture: it costs as much as a far outlier, and pulls at nothing.
+    front = transform(T_ba, X_a)[:, 2] > 1e-3 * X_a[:, 2].abs()
+    r, J = r / noise, torch.where(front[:, None, None], J / noise, 0.0)
     weighed, weighed_J = r, J
     if depth_sigma is not None:
         # What a relative error of the depth does to the pixel: the point's ray, turned into frame b.
@@ -72,7 +78,7 @@ def _linearise(
         k = 1 / ((noise / depth_sigma).square() + length)
         weighed = r - (k * (u * r).sum(-1))[:, None] * u
         weighed_J = J - k[:, None, None] * u[..., None] * (u[:, None] @ J)
-    z = (r * weighed).sum(-1) / 2.385**2
+    z = torch.where(front, (r * weighed).sum(-1) / 2.385**2, _BEHIND)
     w = (1 / (1 + z))[:, None, None]
     A = (w * J).flatten(0, 1).mT @ weighed_J.flatten(0, 1)
     g = (w * weighed_J).flatten(0, 1).mT @ r.flatten()

@@ -17,7 +17,7 @@ from trianflow.config import TwoViewConfig
 from trianflow.geometry.camera import pose_matrix
 from trianflow.geometry.epipolar import fundamental_from_essential, skew
 from trianflow.geometry.homography import fit_homography, fit_rotation, homography_squared
-from trianflow.geometry.ransac import draw, msac, take
+from trianflow.geometry.ransac import draw_judges, msac, take
 from trianflow.geometry.sampson import MatchProducts, refine_pose
 from trianflow.geometry.scale import masked_median
 from trianflow.pose.models import PairProblem, epipolar_pose_of, homography_of, rotation_of
@@ -111,7 +111,7 @@ def _solve(p_a: Tensor, p_b: Tensor, K: Tensor, valid: Tensor, config: TwoViewCo
     reach, smallest_noise = config.threshold / focal, 1e-3 / focal
 
     generator = torch.Generator(device=p_a.device).manual_seed(seed)
-    subset = draw(valid, (min(config.subset, p_a.shape[1]),), generator)
+    subset = draw_judges(valid, config.subset, generator)
     problem = PairProblem(q_a, q_b, valid, S, reach, subset)
     H = homography_of(problem, config.hypotheses // 5, generator)
     R_still = rotation_of(problem, 16, generator)
