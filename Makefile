@@ -2,7 +2,7 @@
 #   make demo       the bundled clip: trajectory, picture, score                 (out/demo)
 #   make test       all tests; make test-fast leaves out the slow ones
 #   make lint       ruff and mypy
-#   make bench      speed and accuracy of both presets on the bundled clip       (out/bench)
+#   make bench      speed and accuracy: bundled clip, two-view solver, synthetic world
 #   make clean      remove results and caches; make distclean also .venv
 
 PYTHON ?= python3
@@ -21,9 +21,11 @@ KEY := $(shell (pwd; $(PYTHON) --version; cat pyproject.toml constraints-cpu.txt
 demo: $(VENV)/.eval-$(KEY)
 	$(RUN) trianflow demo
 
-bench: $(VENV)/.eval-$(KEY)
+bench: $(VENV)/.dev-$(KEY)
 	$(RUN) trianflow demo --preset accurate --out out/bench/accurate
 	$(RUN) trianflow demo --preset fast --out out/bench/fast
+	$(BIN)/python tools/bench_two_view.py
+	OMP_NUM_THREADS=1 $(BIN)/python tools/bench_synthetic.py
 
 test: $(VENV)/.dev-$(KEY)
 	OMP_NUM_THREADS=1 $(RUN) pytest -q -n $(JOBS)

@@ -25,8 +25,8 @@ class TwoViewConfig(Settings):
 
     threshold: float = Field(1.5, gt=0, description="largest Sampson distance of an inlier")
     hypotheses: int = Field(320, ge=16, description="eight-point samples; enough for 45 % outliers")
-    subset: int = Field(640, ge=64, description="matches that judge the hypotheses")
-    candidates: int = Field(12, ge=1, le=16, description="hypotheses that are locally optimised")
+    subset: int = Field(512, ge=64, description="matches that judge the hypotheses")
+    candidates: int = Field(8, ge=1, le=16, description="hypotheses that are locally optimised")
     local_steps: tuple[PositiveInt, PositiveInt] = Field(
         (3, 3), description="Gauss-Newton steps of a candidate, coarse then fine"
     )
