@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,14 +20,15 @@ from trianflow.data.undistort import Undistorter
 from trianflow.errors import TrianflowError
 from trianflow.flow.dis import DISFlow
 from trianflow.flow.interface import FlowEstimator, FlowPair
-from trianflow.flow.matches import Matches, select_matches
+from trianflow.flow.matches import select_matches
 from trianflow.flow.occlusion import flow_quality
 from trianflow.geometry.camera import Camera, backproject, invert_pose
 from trianflow.geometry.scale import robust_scale
+from trianflow.odometry.pair import Guess, KeyFrame, KnownPoints, Motion, Pair
 from trianflow.odometry.step import Step, StepStatus
 from trianflow.odometry.structure import Structure, follow, measure_depth
 from trianflow.pose.pnp import pnp_cost, refine_pnp, reprojection, solve_pnp
-from trianflow.pose.two_view import TwoView, TwoViewStatus, solve_two_view
+from trianflow.pose.two_view import TwoViewStatus, solve_two_view
 from trianflow.trajectory import Trajectory
 
 # Smaller images than this have no optical flow.
@@ -36,62 +37,6 @@ _MIN_SIZE = 16
 _MIN_POINTS = 50
 # A scale whose logarithm is less certain than this is replaced by the last speed.
 _MAX_SCALE_SIGMA = 0.2
-
-
-@dataclass(frozen=True)
-class _KeyFrame:
-    index: int
-    time: float
-    encoded: Any
-    depth: np.ndarray | None
-    T_wc: Tensor
-
-
-@dataclass(frozen=True)
-class _Guess:
-    """A flow computed before it was known to be wanted."""
-
-    start: Any
-    prepared: tuple[Any, np.ndarray | None]
-    flow: FlowPair
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """The current frame against the key frame."""
-
-    flow: FlowPair
-    matches: Matches
-    view: TwoView
-    overlap: float
-    p_b: Tensor  # where the flow takes the structure's points
-    followed: Tensor  # which of them arrive
-
-    @property
-    def status(self) -> TwoViewStatus:
-        return TwoViewStatus(int(self.view.status))
-
-
-@dataclass(frozen=True)
-class _KnownPoints:
-    """Points in the key frame `(N, 3)`, their pixels in the current frame `(N, 2)`, sigma of their log depth `(N,)`."""
-
-    X_a: Tensor
-    p_b: Tensor
-    log_sigma: Tensor
-    source: str
-
-
-@dataclass(frozen=True)
-class _Motion:
-    """Motion since the key frame, in units of the trajectory."""
-
-    T_ck: Tensor
-    status: StepStatus
-    scale_source: str = ""
-    inlier_ratio: float = 0.0
-    note: str = ""
-    measured: bool = False  # by two-view geometry with a scale: the structure can be filtered with it
 
 
 def with_next(frames: Iterator[Frame]) -> Iterator[tuple[Frame, Frame | None]]:
@@ -129,7 +74,7 @@ class VisualOdometry:
         self.camera = self._undistorter.camera if self._undistorter else camera
         self._flow = flow or DISFlow(self.config.flow_preset)
         self._K = self.camera.K()
-        self._key: _KeyFrame | None = None
+        self._key: KeyFrame | None = None
         self._structure = Structure.empty()
         self._size = (self.camera.width, self.camera.height)
         self._last_image: np.ndarray | None = None
@@ -137,7 +82,7 @@ class VisualOdometry:
         self._measured: Step | None = None
         self._lost = 0  # frames in a row
         self._advances = True  # the last frame became the key frame, and so may the next
-        self._ahead: tuple[Frame, Future[_Guess]] | None = None
+        self._ahead: tuple[Frame, Future[Guess]] | None = None
         self._speed = 0.0  # when a translation was last measured, units a second
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="look-ahead")
         self._times: list[float] = []
@@ -197,7 +142,7 @@ class VisualOdometry:
         self._last_image, self._size = image, image.shape[1::-1]
         encoded, depth = guess.prepared if guess else self._prepare(frame)
         if self._key is None:
-            self._key = _KeyFrame(frame.index, frame.time, encoded, depth, torch.from_numpy(row.T_wc))
+            self._key = KeyFrame(frame.index, frame.time, encoded, depth, torch.from_numpy(row.T_wc))
             self._last_T_wc = row.T_wc
             return replace(row, status=StepStatus.FIRST)
         key = self._key
@@ -221,7 +166,7 @@ class VisualOdometry:
             lost = motion.status is StepStatus.LOST
             moved = self._structure.moved(motion.T_ck, self._K, *self._follow(pair.flow))
             self._structure = Structure.empty() if lost else moved
-            self._key = _KeyFrame(frame.index, frame.time, encoded, depth, T_wc)
+            self._key = KeyFrame(frame.index, frame.time, encoded, depth, T_wc)
         return replace(
             row,
             T_wc=T_wc.numpy(),
@@ -258,7 +203,7 @@ class VisualOdometry:
             return False
         return not np.array_equal(upcoming.image, image)
 
-    def _guess_for(self, frame: Frame) -> _Guess | None:
+    def _guess_for(self, frame: Frame) -> Guess | None:
         """The flow computed ahead, if it is for this frame; waited for in any case, as a flow is not re-entrant."""
         ahead, self._ahead = self._ahead, None
         if ahead is None:
@@ -268,10 +213,10 @@ class VisualOdometry:
         ahead[1].exception()
         return None
 
-    def _look_ahead(self, start: Any, frame: Frame) -> _Guess:
+    def _look_ahead(self, start: Any, frame: Frame) -> Guess:
         """The flow to a coming frame from what its key frame is likely to be."""
         prepared = self._prepare(frame)
-        return _Guess(start, prepared, self._flow.flow(start, prepared[0]))
+        return Guess(start, prepared, self._flow.flow(start, prepared[0]))
 
     def _measure_velocity(self, step: Step) -> None:
         """Velocity between the last two poses that were measured, not guessed."""
@@ -294,7 +239,7 @@ class VisualOdometry:
     def _follow(self, flow: FlowPair) -> tuple[Tensor, Tensor]:
         return follow(self._structure.p, flow, self.config.matches.alpha / 3, self.config.matches.beta)
 
-    def _compare(self, flow: FlowPair) -> _Pair:
+    def _compare(self, flow: FlowPair) -> Pair:
         settings = self.config.matches
         stride = settings.stride_for(*flow.flow_ab.shape[-2:])
         quality = flow_quality(flow, settings.alpha, settings.beta, stride)
@@ -316,15 +261,15 @@ class VisualOdometry:
             self.config.seed,
         )
         overlap = float((quality.consistent & (quality.visible > 0.5)).float().mean())
-        return _Pair(flow, matches, view, overlap, *self._follow(flow))
+        return Pair(flow, matches, view, overlap, *self._follow(flow))
 
-    def _solve(self, pair: _Pair, key: _KeyFrame, at: float) -> _Motion:
+    def _solve(self, pair: Pair, key: KeyFrame, at: float) -> Motion:
         """The motion since the key frame, by the best means at hand."""
         view, T_unit = pair.view, pair.view.T_ba[0].double()
         usable = pair.matches.valid[0]
         ratio = float(view.inlier.sum() / usable.sum().clamp_min(1))
         if pair.status is TwoViewStatus.STATIC:
-            return _Motion(torch.eye(4, dtype=torch.float64), StepStatus.STATIC, inlier_ratio=ratio)
+            return Motion(torch.eye(4, dtype=torch.float64), StepStatus.STATIC, inlier_ratio=ratio)
         two_view = self._scaled(pair, key, at) if pair.status in (TwoViewStatus.OK, TwoViewStatus.PLANAR) else None
         known = self._known_points(pair, key)
         if known is not None and (known.source == "depth" or two_view is None or two_view.status is StepStatus.PLANAR):
@@ -334,16 +279,16 @@ class VisualOdometry:
                 error = reprojection(T_ck, known.X_a, known.p_b, self._K)[0].norm(dim=-1)
                 share = float((error < self.config.pnp_threshold).double().mean())
                 filtered = two_view is not None and known.source == "structure"
-                return _Motion(T_ck, status, known.source, share, measured=filtered)
+                return Motion(T_ck, status, known.source, share, measured=filtered)
         if two_view is not None:
             return two_view
         if pair.status is TwoViewStatus.ROTATION_ONLY:
-            return _Motion(T_unit, StepStatus.ROTATION_ONLY, inlier_ratio=ratio)
+            return Motion(T_unit, StepStatus.ROTATION_ONLY, inlier_ratio=ratio)
         T_ck = invert_pose(torch.from_numpy(self._predict(at))) @ key.T_wc
         reason = pair.status.name.lower().replace("_", " ")
-        return _Motion(T_ck, StepStatus.LOST, inlier_ratio=ratio, note=f"{reason}: constant velocity")
+        return Motion(T_ck, StepStatus.LOST, inlier_ratio=ratio, note=f"{reason}: constant velocity")
 
-    def _pose_of_known(self, known: _KnownPoints, two_view: _Motion | None, noise: float) -> Tensor | None:
+    def _pose_of_known(self, known: KnownPoints, two_view: Motion | None, noise: float) -> Tensor | None:
         """The pose that points of known depth give: from the start, two-view geometry or PnP, that explains them."""
         data = (known.X_a, known.p_b, self._K, noise, known.log_sigma)
         pnp = solve_pnp(known.X_a, known.p_b, self._K, self.config.pnp_threshold)
@@ -353,7 +298,7 @@ class VisualOdometry:
         poses = [refine_pnp(start, *data) for start in starts]
         return min(poses, key=lambda T_ck: pnp_cost(T_ck, *data), default=None)
 
-    def _scaled(self, pair: _Pair, key: _KeyFrame, at: float) -> _Motion:
+    def _scaled(self, pair: Pair, key: KeyFrame, at: float) -> Motion:
         """The motion of two-view geometry with the length of its translation."""
         length, source = self._length(pair, key, at)
         T_ck = pair.view.T_ba[0].double().clone()
@@ -361,9 +306,9 @@ class VisualOdometry:
         status = StepStatus.OK if pair.status is TwoViewStatus.OK else StepStatus.PLANAR
         ratio = float(pair.view.inlier.sum() / pair.matches.valid.sum().clamp_min(1))
         note = "scale from the last speed" if source == "velocity" else ""
-        return _Motion(T_ck, status, source, ratio, note, measured=True)
+        return Motion(T_ck, status, source, ratio, note, measured=True)
 
-    def _depth_at(self, key: _KeyFrame, p: Tensor) -> Tensor | None:
+    def _depth_at(self, key: KeyFrame, p: Tensor) -> Tensor | None:
         """Depth of the key frame at pixels `(N, 2)`, NaN where unknown; None without a depth source."""
         if key.depth is None or self.config.scale not in ("auto", "depth"):
             return None
@@ -371,7 +316,7 @@ class VisualOdometry:
         depth = torch.from_numpy(key.depth)[row, column].double()
         return torch.where(depth > 0, depth, torch.nan)
 
-    def _known_points(self, pair: _Pair, key: _KeyFrame) -> _KnownPoints | None:
+    def _known_points(self, pair: Pair, key: KeyFrame) -> KnownPoints | None:
         """Points of known depth in the key frame: of the depth source, else of the structure."""
         p_a, p_b, valid = pair.matches.p_a[0].double(), pair.matches.p_b[0].double(), pair.matches.valid[0]
         depth = self._depth_at(key, p_a)
@@ -379,18 +324,18 @@ class VisualOdometry:
             good = valid & depth.isfinite()
             if int(good.sum()) >= _MIN_POINTS:
                 X_a = backproject(p_a[good], depth[good], self._K)
-                return _KnownPoints(X_a, p_b[good], torch.full_like(depth[good], self.config.depth_noise), "depth")
+                return KnownPoints(X_a, p_b[good], torch.full_like(depth[good], self.config.depth_noise), "depth")
         if self.config.scale in ("auto", "structure") and int(pair.followed.sum()) >= _MIN_POINTS:
             structure = self._structure.select(pair.followed)
             X_a = structure.points(self._K)
-            return _KnownPoints(X_a, pair.p_b[pair.followed], structure.variance.sqrt(), "structure")
+            return KnownPoints(X_a, pair.p_b[pair.followed], structure.variance.sqrt(), "structure")
         return None
 
-    def _noise(self, pair: _Pair) -> float:
+    def _noise(self, pair: Pair) -> float:
         """Noise of a match, pixels."""
         return max(float(pair.view.noise), 0.1)
 
-    def _length(self, pair: _Pair, key: _KeyFrame, at: float) -> tuple[float, str]:
+    def _length(self, pair: Pair, key: KeyFrame, at: float) -> tuple[float, str]:
         """Length of the translation since the key frame, and where it comes from."""
         if self.config.scale == "unit":
             return 1.0, "unit"
@@ -412,7 +357,7 @@ class VisualOdometry:
         travelled = self._speed * max(at - key.time, 0.0)
         return (travelled, "velocity") if travelled > 0 else (1.0, "unit")
 
-    def _filter(self, pair: _Pair, motion: _Motion) -> None:
+    def _filter(self, pair: Pair, motion: Motion) -> None:
         """Fuse this pair's depths into the structure, and add points where there are none."""
         noise = self._noise(pair)
         log_depth, variance = measure_depth(self._structure.p, pair.p_b, motion.T_ck, self._K, noise)
@@ -425,7 +370,7 @@ class VisualOdometry:
         spacing = math.sqrt(width * height / (1.5 * self.config.points))
         self._structure = self._structure.extended(p_a, log_depth, variance, self.config.points, spacing)
 
-    def _is_new_key(self, pair: _Pair, motion: _Motion) -> bool:
+    def _is_new_key(self, pair: Pair, motion: Motion) -> bool:
         """Whether the current frame is to be the next key frame."""
         if motion.status is StepStatus.LOST:
             return self._lost >= 2
