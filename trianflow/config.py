@@ -24,7 +24,9 @@ class TwoViewConfig(Settings):
     """The two-view solver. Lengths are pixels."""
 
     threshold: float = Field(1.5, gt=0, description="largest Sampson distance of an inlier")
-    hypotheses: int = Field(320, ge=16, description="eight-point samples; enough for 45 % outliers")
+    hypotheses: int = Field(
+        320, ge=64, description="eight-point samples; a quarter as many for a homography, an eighth for a rotation"
+    )
     subset: int = Field(512, ge=64, description="matches that judge the hypotheses")
     candidates: int = Field(8, ge=1, le=16, description="hypotheses that are locally optimised")
     local_steps: tuple[PositiveInt, PositiveInt] = Field(

@@ -113,8 +113,8 @@ def _solve(p_a: Tensor, p_b: Tensor, K: Tensor, valid: Tensor, config: TwoViewCo
     generator = torch.Generator(device=p_a.device).manual_seed(seed)
     subset = draw_judges(valid, config.subset, generator)
     problem = PairProblem(q_a, q_b, valid, S, reach, subset)
-    H = homography_of(problem, config.hypotheses // 5, generator)
-    R_still = rotation_of(problem, 16, generator)
+    H = homography_of(problem, config.hypotheses // 4, generator)
+    R_still = rotation_of(problem, config.hypotheses // 8, generator)
     R, t = epipolar_pose_of(problem, H, config.hypotheses, config.candidates, config.local_steps, generator)
 
     # All matches, at the noise that they show.
