@@ -323,8 +323,11 @@ def test_config_matters() -> None:
     strict = solve_two_view(p_a, p_b, K, config=TwoViewConfig(threshold=0.5))
     loose = solve_two_view(p_a, p_b, K, config=TwoViewConfig(threshold=5.0))
     assert strict.inlier.sum() < 0.6 * loose.inlier.sum()
-    fast = solve_two_view(p_a, p_b, K, config=OdometryConfig.preset("fast").two_view)
-    assert angle_errors(fast.T_ba[0], scene.T_ba)[1] < 1.0
+    fast, errors = OdometryConfig.preset("fast").two_view, []
+    for seed in range(5):
+        scene = random_match_scene(seed, 2000, 0.2, 0.5)
+        errors.append(angle_errors(solve_two_view(*tensors(scene), K, config=fast).T_ba[0], scene.T_ba)[1])
+    assert np.median(errors) < 0.5
 
 
 def test_no_gradient_and_no_change_of_the_input() -> None:
