@@ -25,7 +25,7 @@ class TwoViewConfig(Settings):
 
     threshold: float = Field(1.5, gt=0, description="largest Sampson distance of an inlier")
     hypotheses: int = Field(
-        320, ge=64, description="eight-point samples; a quarter as many for a homography, an eighth for a rotation"
+        320, ge=32, description="eight-point samples; a quarter as many for a homography, an eighth for a rotation"
     )
     subset: int = Field(512, ge=64, description="matches that judge the hypotheses")
     candidates: int = Field(8, ge=1, le=16, description="hypotheses that are locally optimised")
