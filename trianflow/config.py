@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
@@ -149,6 +149,16 @@ def _refuse_unknown(model: type[BaseModel], values: dict[str, Any], prefix: str)
             near = difflib.get_close_matches(str(key), model.model_fields, 1, 0.5)
             hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known: {', '.join(model.model_fields)}"
             raise UsageError(f"configuration: unknown key '{prefix}{key}'; {hint}")
-        inner = model.model_fields[key].annotation
-        if isinstance(value, dict) and isinstance(inner, type) and issubclass(inner, BaseModel):
-            _refuse_unknown(inner, value, f"{prefix}{key}.")
+        inner = _models_in(model.model_fields[key].annotation)
+        for number, item in enumerate(value if isinstance(value, list) else [value]):
+            if isinstance(item, dict) and inner:
+                place = f"{prefix}{key}[{number}]." if isinstance(value, list) else f"{prefix}{key}."
+                # of several kinds, the one that shares the most keys is meant
+                _refuse_unknown(max(inner, key=lambda m: len(m.model_fields.keys() & item.keys())), item, place)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models that a type mentions: itself, or those inside of `X | None`, `tuple[X, ...]`, `Annotated`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]

@@ -13,9 +13,11 @@ from trianflow.errors import TrianflowError, UsageError
 
 COMMANDS = {
     "vo": "camera trajectory of a video or a folder of images",
+    "train": "train the networks as a YAML file describes",
     "eval": "score results against the truth",
     "doctor": "check the installation, and an input with its calibration",
     "demo": "run the bundled clip and score it",
+    "weights": "list, inspect and import the weights of the networks",
 }
 
 

@@ -1,0 +1,49 @@
+"""The configuration of the training data from YAML."""
+
+import pytest
+from pydantic import ValidationError
+
+from trianflow.config import load_settings
+from trianflow.data.pairs.config import DataConfig, PathSource, SyntheticSource
+from trianflow.errors import UsageError
+
+
+def test_yaml(tmp_path) -> None:
+    file = tmp_path / "data.yaml"
+    file.write_text(
+        "size: [416, 128]\nfit: crop\ntrain:\n  - path: drive.mp4\n    stride: 2\n  - synthetic: 100\n"
+        "val:\n  - {synthetic: 10, seed: 9}\n"
+    )
+    config = load_settings(DataConfig(), file, ["flip=0", "cache=/data/cache"])
+    assert config.size == (416, 128)
+    assert config.train == (PathSource(path="drive.mp4", stride=2), SyntheticSource(synthetic=100))
+    assert config.val[0] == SyntheticSource(synthetic=10, seed=9)
+    assert config.flip == 0
+    assert DataConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train: [{path: a, strid: 2}]", "train.0.path.strid"),
+        ("train: [{synthetic: 5, path: a}]", "train.0.synthetic.path"),
+        ("train: [{stride: 1}]", "train.0.path.path"),
+        ("train: [a.mp4]", "train.0"),
+        ("train: [{path: a, start: 5, end: 6}]", "no pair of frames"),
+        ("train: [{path: a, depth_scale: 256}]", "without a depth folder"),
+        ("train: [{synthetic: 5}]\nval: [{synthetic: 2}]", "synthetic seed 0 stands in train and in val"),
+        ("size: [0, 128]", "size"),
+        ("jiter: 0.1", "did you mean 'jitter'"),
+    ],
+)
+def test_mistakes(tmp_path, text, message) -> None:
+    file = tmp_path / "data.yaml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        load_settings(DataConfig(), file)
+
+
+def test_python() -> None:
+    with pytest.raises(ValidationError):
+        DataConfig(train=[SyntheticSource(synthetic=3)], val=[SyntheticSource(synthetic=3)])
+    assert DataConfig(train=[PathSource(path="a")]).train[0].stride == 1

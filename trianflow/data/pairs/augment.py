@@ -1,0 +1,100 @@
+"""Changes of a pair that keep its geometry true: a window, a mirror, other brightness and colours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from trianflow.data.pairs.sources import RawPair
+
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)  # weights of luma, ITU-R BT.601
+_MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What was drawn at random for one pair.
+
+    Attributes:
+        left, top: place of the window, shares of the room there is, in [0, 1].
+        flip: the pair is mirrored when this is below the probability, in [0, 1).
+        colour: brightness, contrast, saturation and gamma, each in [-1, 1], in units of the strength.
+    """
+
+    left: float
+    top: float
+    flip: float
+    colour: tuple[float, float, float, float]
+
+    @classmethod
+    def from_key(cls, seed: int, epoch: int, index: int) -> Draw:
+        """The draw of a pair in an epoch; what is used of it has no influence on the rest."""
+        left, top, flip, *colour = np.random.default_rng([seed, epoch, index]).random(7).tolist()
+        brightness, contrast, saturation, gamma = (2 * c - 1 for c in colour)
+        return cls(left, top, flip, (brightness, contrast, saturation, gamma))
+
+
+def crop_pair(pair: RawPair, size: tuple[int, int], left: float, top: float) -> RawPair:
+    """A window of `size` (width, height), placed by shares of the room there is; K and truth follow."""
+    width, height = size
+    x = round(left * (pair.camera.width - width))
+    y = round(top * (pair.camera.height - height))
+    if (pair.camera.width, pair.camera.height) == size:
+        return pair
+    rows, columns = slice(y, y + height), slice(x, x + width)
+    return replace(
+        pair,
+        images=pair.images[:, rows, columns],
+        camera=pair.camera.cropped(x, y, width, height),
+        **{name: value[:, rows, columns] for name, value in _maps(pair).items()},
+    )
+
+
+def flip_pair(pair: RawPair) -> RawPair:
+    """The pair mirrored left to right, as a mirrored world would give it; K and truth follow.
+
+    What lies to the right lies to the left then, so the motion is conjugated by diag(-1, 1, 1).
+    """
+    maps = {name: value[..., ::-1] for name, value in _maps(pair).items()}
+    if "flow_ab" in maps:
+        maps["flow_ab"] = maps["flow_ab"] * np.array([-1, 1], np.float32)[:, None, None]
+    return replace(
+        pair,
+        images=pair.images[:, :, ::-1],
+        camera=pair.camera.flipped(),
+        T_ba=None if pair.T_ba is None else _MIRROR @ pair.T_ba @ _MIRROR,
+        **maps,
+    )
+
+
+def jitter_images(images: np.ndarray, strength: float, colour: tuple[float, float, float, float]) -> np.ndarray:
+    """Other gamma, brightness, contrast and saturation, the same for all images of the pair.
+
+    With draws d in [-1, 1] and strength s: v^exp(s d), then times 1 + s d, then away from the mean grey value by
+    the factor 1 + s d, then each colour away from its grey by 1 + s d.
+
+    Args:
+        images: `(2, H, W, 3)` RGB uint8.
+        strength: s in [0, 1).
+        colour: the draws for brightness, contrast, saturation and gamma.
+
+    Returns:
+        `(2, H, W, 3)` float32 in [0, 1].
+    """
+    brightness, contrast, saturation = (1 + strength * d for d in colour[:3])
+    values = (np.arange(256) / 255) ** np.exp(strength * colour[3]) * brightness
+    counts = np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(3)], 1)
+    mean = float(values @ counts @ _GREY) / (images.size / 3)
+    table = (mean + contrast * (values - mean)).astype(np.float32)
+    out = table[images]
+    grey = sum(out[..., c] * _GREY[c] for c in range(3))[..., None]
+    out -= grey
+    out *= np.float32(saturation)
+    out += grey
+    return out.clip(0, 1, out=out)
+
+
+def _maps(pair: RawPair) -> dict[str, np.ndarray]:
+    maps = {"flow_ab": pair.flow_ab, "visible_a": pair.visible_a, "depth_a": pair.depth_a}
+    return {name: value for name, value in maps.items() if value is not None}

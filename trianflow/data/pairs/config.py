@@ -1,0 +1,84 @@
+"""Configuration of the training data: where the pairs come from and what is done to them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
+
+from trianflow.config import Settings
+
+_MOST_PAIRS = 1_000_000  # of a synthetic source: the numbers of its pairs stay apart from those of the next seed
+
+
+class PathSource(Settings):
+    """Recorded frames; a pair is a frame and the one `stride` frames later."""
+
+    path: str = Field(description="video, folder of images, dataset sequence or glob pattern")
+    calib: str | None = Field(None, description="calibration file; default: the one found beside the frames")
+    stride: PositiveInt = Field(1, description="frames from the first to the second image of a pair")
+    start: int = Field(0, ge=0, description="first frame")
+    end: int | None = Field(None, description="frame to stop before; default: all")
+    poses: str | None = Field(None, description="trajectory (KITTI or TUM): true motion, in metres")
+    depth: str | None = Field(None, description="folder of depth images or .npy files: true depth")
+    depth_scale: float | None = Field(
+        None, gt=0, description="stored depth units per metre; default: depth_scale of the calibration"
+    )
+
+    @model_validator(mode="after")
+    def _holds_a_pair(self) -> PathSource:
+        if self.end is not None and self.end <= self.start + self.stride:
+            raise ValueError(f"start {self.start}, end {self.end} and stride {self.stride} leave no pair of frames")
+        if self.depth_scale is not None and self.depth is None:
+            raise ValueError("depth_scale without a depth folder")
+        return self
+
+
+class SyntheticSource(Settings):
+    """Pairs of random synthetic scenes with exact truth."""
+
+    synthetic: int = Field(gt=0, le=_MOST_PAIRS, description="number of pairs")
+    seed: int = Field(0, ge=0, le=1_000_000, description="another seed gives other scenes")
+
+
+def _kind(value: Any) -> str:
+    synthetic = "synthetic" in value if isinstance(value, dict) else isinstance(value, SyntheticSource)
+    return "synthetic" if synthetic else "path"
+
+
+Source = Annotated[
+    Annotated[PathSource, Tag("path")] | Annotated[SyntheticSource, Tag("synthetic")], Discriminator(_kind)
+]
+
+
+class DataConfig(Settings):
+    """Pairs of frames for training and validation."""
+
+    size: tuple[PositiveInt, PositiveInt] = Field((832, 256), description="width and height of the pairs, pixels")
+    fit: Literal["stretch", "crop"] = Field(
+        "stretch",
+        description="stretch resizes each axis on its own; crop scales to cover and cuts a window (random in training)",
+    )
+    train: tuple[Source, ...] = Field((), description="sources of the training pairs")
+    val: tuple[Source, ...] = Field((), description="sources of the validation pairs")
+    flip: float = Field(0.5, ge=0, le=1, description="probability of mirroring a training pair left to right")
+    jitter: float = Field(
+        0.2, ge=0, lt=1, description="strength of brightness, contrast, saturation and gamma changes; 0 is off"
+    )
+    min_motion: float = Field(
+        0.002,
+        ge=0,
+        lt=1,
+        description="recorded pairs that move less are left out (median flow, share of the width); 0 keeps all",
+    )
+    cache: str | None = Field(
+        None,
+        description="folder for decoded frames and rendered pairs; without one only videos are cached, in runs/cache",
+    )
+
+    @model_validator(mode="after")
+    def _synthetic_seeds_differ(self) -> DataConfig:
+        train, val = ({s.seed for s in part if isinstance(s, SyntheticSource)} for part in (self.train, self.val))
+        if train & val:
+            raise ValueError(f"the synthetic seed {min(train & val)} stands in train and in val: the same pairs")
+        return self

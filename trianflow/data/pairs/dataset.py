@@ -1,0 +1,168 @@
+"""The pairs of all sources of a split as one dataset, each item a function of (seed, epoch, index) alone."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from trianflow.data.pairs.augment import Draw, crop_pair, flip_pair, jitter_images
+from trianflow.data.pairs.batch import PairBatch, PairTruth
+from trianflow.data.pairs.config import DataConfig, PathSource
+from trianflow.data.pairs.recorded import RecordedPairs
+from trianflow.data.pairs.rendered import RenderedPairs
+from trianflow.data.pairs.sources import PairSource, RawPair, UnreadablePair
+from trianflow.errors import TrianflowError, UsageError
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How strongly training pairs are changed: probability of a mirror, strength of `jitter_images`."""
+
+    flip: float
+    jitter: float
+
+
+class PairDataset(Dataset[PairBatch]):
+    """Pairs of several sources behind each other; items are batches of one, for `collate`.
+
+    A pair that cannot be read is replaced by the next one that can, which `PairBatch.index` and `problems` say.
+    It pickles for the workers of a DataLoader, which should have `worker_init` and `collate`.
+
+    Args:
+        sources: at least one.
+        size: width and height of the pairs, pixels; the pictures of the sources may be larger.
+        seed: of the augmentation.
+        augmentation: None takes the window in the middle and changes nothing else.
+
+    Attributes:
+        notes: what the user should know of the sources, one line each.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[PairSource],
+        size: tuple[int, int],
+        seed: int,
+        augmentation: Augmentation | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self._sources, self._size, self._seed = list(sources), size, seed
+        self._augmentation = augmentation
+        self._ends = list(accumulate(len(source) for source in self._sources))
+        self.notes = tuple(notes)
+
+    def __len__(self) -> int:
+        """The number of pairs of all sources."""
+        return self._ends[-1]
+
+    def __getitem__(self, key: int | tuple[int, int]) -> PairBatch:
+        """The pair of an (epoch, index), or of an index in epoch 0.
+
+        Raises:
+            TrianflowError: not one pair of the dataset can be read.
+        """
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        if not 0 <= index < len(self):
+            raise IndexError(f"pair {index} of {len(self)}")
+        problems: dict[str, None] = {}
+        for ahead in range(len(self)):
+            place = (index + ahead) % len(self)
+            try:
+                pair = self._read(place)
+            except UnreadablePair as problem:
+                problems[str(problem)] = None
+            else:
+                return self._item(pair, Draw.from_key(self._seed, epoch, index), place, tuple(problems))
+        raise TrianflowError(f"not one of the {len(self)} pairs can be read, the first: {next(iter(problems))}")
+
+    def first(self, count: int) -> PairDataset:
+        """The first pairs alone."""
+        few = copy(self)
+        few._ends = [min(end, count) for end in self._ends]
+        return few
+
+    def _read(self, index: int) -> RawPair:
+        source = bisect_right(self._ends, index)
+        return self._sources[source].read(index - (self._ends[source - 1] if source else 0))
+
+    def _item(self, pair: RawPair, draw: Draw, index: int, problems: tuple[str, ...]) -> PairBatch:
+        how = self._augmentation
+        pair = crop_pair(pair, self._size, *((draw.left, draw.top) if how else (0.5, 0.5)))
+        if how and draw.flip < how.flip:
+            pair = flip_pair(pair)
+        image_a, image_b = _tensors(pair.images.astype(np.float32) / np.float32(255))
+        input_a, input_b = image_a, image_b
+        if how and how.jitter:
+            input_a, input_b = _tensors(jitter_images(pair.images, how.jitter, draw.colour))
+        known = {name: getattr(pair, name) for name in ("flow_ab", "visible_a", "depth_a", "T_ba")}
+        known = {name: _tensor(value)[None] for name, value in known.items() if value is not None}
+        return PairBatch(
+            image_a,
+            image_b,
+            input_a,
+            input_b,
+            pair.camera.K()[None],
+            PairTruth(**known) if known else None,
+            torch.tensor([index]),
+            problems,
+        )
+
+
+def open_dataset(config: DataConfig, split: Literal["train", "val"], seed: int, augment: bool) -> PairDataset:
+    """Open all sources of a split; builds caches that are missing or stale, with a bar on a terminal.
+
+    Args:
+        config: sources and what is done to them.
+        split: which sources.
+        seed: of the augmentation.
+        augment: random windows, mirrors and colours; without, the window is in the middle.
+
+    Raises:
+        UsageError: no sources, or one with a path, selection or calibration that cannot be right.
+        TrianflowError: a source that cannot be read; both name the source.
+    """
+    sources: list[PairSource] = []
+    notes: list[str] = []
+    cache = None if config.cache is None else Path(config.cache).expanduser()
+    for number, source in enumerate(getattr(config, split)):
+        try:
+            if isinstance(source, PathSource):
+                name = source.path
+                sources.append(RecordedPairs(source, config.size, config.fit, config.min_motion, cache))
+            else:
+                name = "synthetic"
+                sources.append(RenderedPairs(source, config.size, cache))
+        except TrianflowError as error:
+            raise type(error)(f"{split}[{number}] ({name}): {error}") from error
+        notes += [f"{split}[{number}] ({name}): {note}" for note in sources[-1].notes]
+    if not sources:
+        raise UsageError(f"the data has no source for {split}: give {split} a list with a path or synthetic")
+    augmentation = Augmentation(config.flip, config.jitter) if augment else None
+    return PairDataset(sources, config.size, seed, augmentation, notes)
+
+
+def worker_init(worker: int) -> None:
+    """One thread in each worker process of a DataLoader; give it as `worker_init_fn`."""
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def _tensors(images: np.ndarray) -> tuple[Tensor, Tensor]:
+    """`(2, H, W, 3)` to twice `(1, 3, H, W)`."""
+    a, b = _tensor(images.transpose(0, 3, 1, 2)).split(1)
+    return a, b
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(array, order="C"))

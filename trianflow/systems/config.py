@@ -1,0 +1,56 @@
+"""Configuration of what is trained: the networks, the two-view geometry between them, the weights of the losses."""
+
+from __future__ import annotations
+
+from pydantic import Field, PositiveInt
+
+from trianflow.config import Settings, TwoViewConfig
+
+
+class LossWeights(Settings):
+    """Weights of the terms; a term of weight zero is not computed. Names in brackets are the published ones."""
+
+    pixel: float = Field(0.0, ge=0, description="photometric, absolute difference (1 - w_ssim)")
+    ssim: float = Field(0.0, ge=0, description="photometric, structural similarity (w_ssim)")
+    flow_smooth: float = Field(0.0, ge=0, description="second-order edge-aware smoothness of the flow (w_flow_smooth)")
+    flow_consistency: float = Field(0.0, ge=0, description="forward-backward difference (w_flow_consis)")
+    epipolar: float = Field(0.0, ge=0, description="distance of near inliers to their epipolar line (w_geo)")
+    triangulation: float = Field(0.0, ge=0, description="aligned depth against triangulated depth, L_d (w_pt_depth)")
+    depth_consistency: float = Field(0.0, ge=0, description="reprojected depth against the other image's (w_pj_depth)")
+    rigid_flow: float = Field(0.0, ge=0, description="flow against that of depth and pose (w_flow_error)")
+    depth_smooth: float = Field(0.0, ge=0, description="first-order edge-aware smoothness of depth (w_depth_smooth)")
+
+    @property
+    def need_flow_losses(self) -> bool:
+        """Whether a term compares the images."""
+        return self.pixel + self.ssim + self.flow_smooth + self.flow_consistency > 0
+
+    @property
+    def need_depth(self) -> bool:
+        """Whether a term looks at depth."""
+        return self.triangulation + self.depth_consistency + self.rigid_flow + self.depth_smooth > 0
+
+    @property
+    def need_geometry(self) -> bool:
+        """Whether a term needs the relative pose."""
+        return self.need_depth or self.epipolar > 0
+
+
+class GeometryConfig(Settings):
+    """Flow to pose to structure, inside a training step. Lengths are pixels of the training size."""
+
+    matches: PositiveInt = Field(6000, ge=8, description="matches for the pose, and again for the structure (paper)")
+    ratio: float = Field(0.2, gt=0, le=1, description="share of the pixels that qualify, by score (paper)")
+    two_view: TwoViewConfig = TwoViewConfig()
+    inlier: float = Field(0.1, gt=0, description="epipolar distance that needs no further pull (published)")
+    rigid: float = Field(0.5, gt=0, description="epipolar distance up to which a pixel counts as rigid (1.0 on NYUv2)")
+    parallax: float = Field(0.001, gt=0, description="smallest sine of the angle between two rays (published)")
+    min_points: PositiveInt = Field(100, description="triangulated points below which a pair teaches no depth")
+
+
+class SystemConfig(Settings):
+    """The networks of TrianFlow."""
+
+    normalize_features: bool = Field(True, description="compare normalised features; false for published checkpoints")
+    imagenet: str | None = Field(None, description=".pth of torchvision's ResNet-18 for the depth encoder")
+    geometry: GeometryConfig = GeometryConfig()

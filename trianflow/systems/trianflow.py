@@ -1,0 +1,129 @@
+"""TrianFlow: flow and depth that learn from each other through two-view geometry, without labels."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from trianflow.data.pairs.batch import PairBatch
+from trianflow.depth.network import DepthNet, disparity_to_depth
+from trianflow.depth.resnet import load_imagenet_weights
+from trianflow.flow.interface import FlowPair
+from trianflow.flow.pwc import PWCNet
+from trianflow.geometry.warping import sample
+from trianflow.losses.flow import flow_losses
+from trianflow.losses.geometry import (
+    align_scale,
+    depth_consistency_loss,
+    epipolar_band_loss,
+    reproject,
+    rigid_flow_loss,
+    triangulation_loss,
+)
+from trianflow.losses.smoothness import disparity_smoothness
+from trianflow.systems.config import LossWeights, SystemConfig
+from trianflow.systems.geometry import PairGeometry, solve_geometry
+
+_FLOW_LEVELS = 3  # of the loss, finest first (published)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """One batch through the system.
+
+    Attributes:
+        total: the weighted sum of all terms, to be minimised.
+        losses: each term before its weight, mean over the batch, without gradient; named as in `LossWeights`.
+        flow: both directions at full size.
+        disparity_a: `(B, 1, H, W)` in (0, 1), or None.
+        geometry: or None.
+    """
+
+    total: Tensor
+    losses: dict[str, Tensor]
+    flow: FlowPair
+    disparity_a: Tensor | None
+    geometry: PairGeometry | None
+
+
+class TrianFlow(nn.Module):
+    """The flow network, the depth network and one training step of both.
+
+    Args:
+        config: networks and geometry.
+
+    Source: Zhao et al., Towards Better Generalization: Joint Depth-Pose Learning without PoseNet, CVPR 2020.
+    """
+
+    def __init__(self, config: SystemConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or SystemConfig()
+        self.flow = PWCNet(self.config.normalize_features)
+        self.depth = DepthNet()
+        if self.config.imagenet is not None:
+            load_imagenet_weights(self.depth.encoder.encoder, self.config.imagenet)
+
+    def forward(self, batch: PairBatch, weights: LossWeights, seed: int = 0) -> StepResult:
+        """The losses of a batch.
+
+        Networks run in the precision of the surrounding autocast, everything else in float32. A pair without usable
+        geometry (standing still, pure rotation, no consensus) adds nothing to the terms that need it.
+
+        Args:
+            batch: pairs of images.
+            weights: of the terms.
+            seed: of the random matches; the same for all items, so that a batch may be split among processes.
+        """
+        trains_flow = any(p.requires_grad for p in self.flow.parameters())
+        levels = _FLOW_LEVELS if weights.need_flow_losses else 1
+        with nullcontext() if trains_flow else torch.no_grad():
+            flows = self.flow(batch.input_a, batch.input_b, levels)
+        disparity = self.depth(torch.cat([batch.input_a, batch.input_b]))[0] if weights.need_depth else None
+        with torch.autocast(batch.image_a.device.type, enabled=False):
+            terms: dict[str, Tensor] = {}
+            if weights.need_flow_losses:
+                found = flow_losses(batch.image_a, batch.image_b, flows)
+                terms |= {"pixel": found.pixel, "ssim": found.ssim}
+                terms |= {"flow_smooth": found.smooth, "flow_consistency": found.consistency}
+            geometry = None
+            if weights.need_geometry:
+                geometry = solve_geometry(flows[0], batch.K.to(batch.image_a), self.config.geometry, seed)
+                limits = self.config.geometry
+                terms["epipolar"] = epipolar_band_loss(geometry.distance, limits.inlier, limits.rigid)
+                if disparity is not None:
+                    terms |= self._depth_losses(batch, flows[0], disparity, geometry)
+                for name in ("epipolar", "triangulation", "depth_consistency", "rigid_flow", "depth_smooth"):
+                    if name in terms:
+                        terms[name] = torch.where(geometry.usable, terms[name], torch.zeros_like(terms[name]))
+            used = {name: term for name, term in terms.items() if getattr(weights, name) > 0}
+            total = torch.stack([getattr(weights, name) * term.mean() for name, term in used.items()]).sum()
+        losses = {name: term.detach().mean() for name, term in used.items()}
+        disparity_a = None if disparity is None else disparity[: len(batch)].detach()
+        return StepResult(total, losses, flows[0], disparity_a, geometry)
+
+    def _depth_losses(
+        self, batch: PairBatch, flow: FlowPair, disparity: Tensor, geometry: PairGeometry
+    ) -> dict[str, Tensor]:
+        disparity_a, disparity_b = disparity.split(len(batch))
+        aligned, triangulation = [], []
+        for disp, points, reference in (
+            (disparity_a, geometry.p_a, geometry.depth_a),
+            (disparity_b, geometry.p_b, geometry.depth_b),
+        ):
+            depth = disparity_to_depth(disp)
+            there = sample(depth, points[:, None], "reflection")[:, 0, 0]
+            scale = align_scale(there, reference, geometry.valid)
+            aligned.append(scale[:, None, None, None] * depth)
+            triangulation.append(triangulation_loss(scale[:, None] * there, reference, geometry.valid))
+        moved = reproject(aligned[0], geometry.view.T_ba, batch.K.to(depth))
+        weight = geometry.inlier
+        smooth = disparity_smoothness(disparity_a, batch.image_a) + disparity_smoothness(disparity_b, batch.image_b)
+        return {
+            "triangulation": triangulation[0] + triangulation[1],
+            "depth_consistency": depth_consistency_loss(moved, aligned[1], weight * geometry.score),
+            "rigid_flow": rigid_flow_loss(flow.flow_ab, moved, weight, detach=False),
+            "depth_smooth": smooth,
+        }

@@ -1,0 +1,86 @@
+"""Checkpoints: everything a run needs to go on as if it had never stopped, written so that a crash cannot spoil it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trianflow.errors import TrianflowError
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a run between two steps.
+
+    Attributes:
+        stage: name of the stage.
+        step: steps of this stage that are done.
+        total_step: steps of all stages that are done.
+        system: state dict of the networks.
+        optimizer: of this stage.
+        scaler: of the gradients' scale with float16; empty otherwise.
+        random: states of torch's generators.
+        best: stage to the best value of what validation watches.
+        skipped: steps without a finite gradient so far, and in a row.
+        config: of the run, as plain values.
+    """
+
+    stage: str
+    step: int
+    total_step: int
+    system: dict[str, Any]
+    optimizer: dict[str, Any]
+    scaler: dict[str, Any]
+    random: dict[str, Any]
+    best: dict[str, float]
+    skipped: tuple[int, int]
+    config: dict[str, Any]
+
+    def save(self, path: Path) -> None:
+        """Write the file at once or not at all."""
+        write_atomically(path, lambda temporary: torch.save(asdict(self), temporary))
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Read a checkpoint of a run.
+
+        Raises:
+            TrianflowError: no such file, or not a checkpoint of this version.
+        """
+        try:
+            return cls(**torch.load(path, map_location="cpu", weights_only=True))
+        except (OSError, RuntimeError, EOFError, TypeError, pickle.UnpicklingError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise TrianflowError(f"{path}: not a checkpoint of a training run: {reason}") from error
+
+
+def write_atomically(path: Path, write: Any) -> None:
+    """Let `write(temporary path)` make a file, then give it its name: readers see the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def random_state() -> dict[str, Any]:
+    """States of torch's generators; nothing else here draws from a global one."""
+    state: dict[str, Any] = {"torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def restore_random(state: dict[str, Any]) -> None:
+    """Set what `random_state` gave."""
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.device_count() == len(state["cuda"]):
+        torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,0 +1,101 @@
+"""Configuration of a training run: data, networks, and the three stages with their losses and schedules."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from trianflow.config import Settings
+from trianflow.data.pairs.config import DataConfig
+from trianflow.systems.config import LossWeights, SystemConfig
+
+Network = Literal["flow", "depth"]
+
+
+class StageConfig(Settings):
+    """One stage of training."""
+
+    train: tuple[Network, ...] = Field(min_length=1, description="networks that learn; the others are frozen")
+    epochs: float = Field(20, gt=0, description="length in passes over the data (paper: 20, 20, 10)")
+    steps: PositiveInt | None = Field(None, description="length in steps, in place of epochs")
+    losses: LossWeights
+    lr: float = Field(1e-4, gt=0, description="learning rate of Adam (paper)")
+    warmup: int = Field(0, ge=0, description="steps in which the rate rises to lr")
+    lr_end: float = Field(1.0, gt=0, le=1, description="share of lr at the end, reached along a cosine; 1 is constant")
+
+    @model_validator(mode="after")
+    def _teaches(self) -> StageConfig:
+        if not self.losses.need_flow_losses and not self.losses.need_geometry:
+            raise ValueError("all losses have weight zero")
+        if "depth" in self.train and not self.losses.need_depth:
+            raise ValueError("the depth network is to learn, but no loss looks at depth")
+        return self
+
+    def length(self, pairs: int, batch_size: int) -> int:
+        """Steps of the stage with so many training pairs."""
+        if self.steps is not None:
+            return self.steps
+        return max(1, round(self.epochs * max(1, pairs // batch_size)))
+
+    def rate(self, step: int, length: int) -> float:
+        """Learning rate of a step, counted from 0."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        way = (step - self.warmup) / max(1, length - self.warmup)
+        return self.lr * (self.lr_end + (1 - self.lr_end) * (1 + math.cos(math.pi * min(way, 1))) / 2)
+
+
+_FLOW = LossWeights(pixel=0.15, ssim=0.85, flow_smooth=10.0)
+
+
+class Stages(Settings):
+    """The stages in their order; null leaves one out. Defaults are the published KITTI odometry settings."""
+
+    flow: StageConfig | None = StageConfig(train=("flow",), epochs=20, losses=_FLOW)
+    depth: StageConfig | None = StageConfig(
+        train=("depth",),
+        epochs=20,
+        losses=LossWeights(triangulation=1.0, depth_consistency=0.1, depth_smooth=1e-4),
+    )
+    joint: StageConfig | None = StageConfig(
+        train=("flow", "depth"),
+        epochs=10,
+        losses=_FLOW.model_copy(
+            update={
+                "epipolar": 0.002,
+                "rigid_flow": 0.01,
+                "triangulation": 1.0,
+                "depth_consistency": 0.1,
+                "depth_smooth": 1e-4,
+            }
+        ),
+    )
+
+    def listed(self) -> list[tuple[str, StageConfig]]:
+        """Names and settings of the stages that are to run."""
+        stages = [(name, getattr(self, name)) for name in type(self).model_fields]
+        return [(name, stage) for name, stage in stages if stage is not None]
+
+
+class TrainConfig(Settings):
+    """A training run. Defaults are the published settings where there are any."""
+
+    data: DataConfig = DataConfig()
+    system: SystemConfig = SystemConfig()
+    stages: Stages = Stages()
+    init: str | None = Field(None, description="weights to begin with: a name or a .safetensors file")
+    batch_size: PositiveInt = Field(8, description="pairs of a step, over all processes (paper)")
+    workers: int = Field(4, ge=0, description="processes that load data, for each training process")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field("32-true", description="of the networks")
+    clip: float = Field(10.0, gt=0, description="largest norm of the gradient; the published code has no limit")
+    max_skipped: PositiveInt = Field(10, description="steps in a row without a finite gradient that end the run")
+    log_every: PositiveInt = Field(20, description="steps between two rows of metrics.csv")
+    val_every: PositiveInt = Field(1000, description="steps between two validations")
+    val_pairs: PositiveInt = Field(200, description="validation pairs that are used, evenly spread")
+    save_every: PositiveInt = Field(500, description="steps between two checkpoints: what a killed run loses")
+    seed: int = Field(0, ge=0, description="of weights, order, augmentation and matches")
+    accelerator: str = Field("auto", description="auto, cpu, cuda or mps")
+    devices: PositiveInt = Field(1, description="processes of a machine; torchrun overrides it")
+    nodes: PositiveInt = Field(1, description="machines")

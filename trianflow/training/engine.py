@@ -1,0 +1,65 @@
+"""The engine under training: Lightning Fabric with our own idea of what autocast is for."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.plugins import MixedPrecision
+from lightning.fabric.strategies import DDPStrategy
+from torch import Tensor, nn
+
+from trianflow.data.pairs.batch import PairBatch
+from trianflow.systems.config import LossWeights
+from trianflow.systems.trianflow import StepResult, TrianFlow
+from trianflow.training.config import TrainConfig
+
+
+class _Autocast(MixedPrecision):
+    """Mixed precision that leaves images and intrinsics as they are: only the networks run in few bits."""
+
+    def convert_input(self, data: Any) -> Any:
+        return data
+
+    def convert_output(self, data: Any) -> Any:
+        return data
+
+
+class TrainingStep(nn.Module):
+    """A system as the engine takes it: a batch in, the loss out; the rest of the result is kept aside."""
+
+    def __init__(self, system: TrianFlow) -> None:
+        super().__init__()
+        self.system = system
+        self.result: StepResult | None = None
+
+    def forward(self, batch: PairBatch, weights: LossWeights, seed: int) -> Tensor:
+        """The total loss of a batch."""
+        self.result = self.system(batch, weights, seed)
+        return self.result.total
+
+
+def make_fabric(config: TrainConfig) -> Fabric:
+    """The engine for this machine: one process, or as many as the configuration or torchrun says."""
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", config.devices))
+    nodes = max(int(os.environ.get("WORLD_SIZE", local * config.nodes)) // local, 1)
+    accelerator = config.accelerator
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    plugins: list[Any] = []
+    if config.precision != "32-true":
+        plugins.append(_Autocast(config.precision, accelerator))
+    return Fabric(
+        accelerator=accelerator,
+        devices=local,
+        num_nodes=nodes,
+        strategy=DDPStrategy() if local * nodes > 1 else "auto",
+        plugins=plugins or None,
+    )
+
+
+def scaler_of(fabric: Fabric) -> Any:
+    """The scaler of the gradients with float16; None otherwise."""
+    return getattr(fabric.strategy.precision, "scaler", None)

@@ -1,0 +1,47 @@
+"""When a run has to end before it is done: a signal, or the time that it was given."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Stopping:
+    """Whether to stop after the step at hand.
+
+    Args:
+        minutes: that the run may take; None for no limit.
+    """
+
+    def __init__(self, minutes: float | None = None) -> None:
+        self._deadline = None if minutes is None else time.monotonic() + 60 * minutes
+        self._asked = threading.Event()
+
+    @property
+    def wanted(self) -> bool:
+        """Asked to, or out of time."""
+        return self._asked.is_set() or (self._deadline is not None and time.monotonic() > self._deadline)
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Take SIGINT and SIGTERM as a wish to stop while this lasts; a second one acts as ever."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before: dict[int, Any] = {}
+
+        def on_signal(number: int, stack: Any) -> None:
+            self._asked.set()
+            signal.signal(number, before[number])
+
+        for kind in (signal.SIGINT, signal.SIGTERM):
+            before[kind] = signal.signal(kind, on_signal)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

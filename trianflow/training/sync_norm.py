@@ -1,0 +1,46 @@
+"""Batch normalisation over the batch of all processes, so that their number does not change what is learned."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+
+
+class SyncedBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation whose statistics in training are those of all processes; on any device.
+
+    torch's own SyncBatchNorm needs CUDA. Processes must have batches of one size.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise `(B, C, H, W)`."""
+        if not self.training:
+            return super().forward(x)
+        wide = x.float()
+        count = wide.numel() / wide.shape[1]
+        sums = torch.cat([wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3)), wide.new_tensor([count])])
+        sums = all_reduce(sums)
+        channels = wide.shape[1]
+        total = sums[-1].detach()
+        mean = sums[:channels] / total
+        variance = sums[channels:-1] / total - mean.square()
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            rate = 0.1 if self.momentum is None else self.momentum
+            self.running_mean.lerp_(mean, rate)
+            self.running_var.lerp_(variance * total / (total - 1), rate)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return (wide * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(x.dtype)
+
+
+def synchronize_norms(module: nn.Module) -> None:
+    """Make all batch normalisation inside a module synchronised, in place; keys and values stay."""
+    for name, child in module.named_children():
+        if type(child) is nn.BatchNorm2d:
+            synced = SyncedBatchNorm(child.num_features, child.eps, child.momentum)
+            synced.load_state_dict(child.state_dict())
+            setattr(module, name, synced.train(child.training).to(child.weight.device))
+        else:
+            synchronize_norms(child)

@@ -1,0 +1,135 @@
+"""How good the networks are: against the truth where there is some, by how well images explain each other where not."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from trianflow.data.pairs.batch import PairBatch, PairTruth
+from trianflow.depth.network import disparity_to_depth
+from trianflow.evaluation.depth import absolute_relative, scaled_by_median
+from trianflow.evaluation.flow import end_point_error, is_outlier
+from trianflow.losses.flow import flow_losses
+from trianflow.pose.two_view import TwoViewStatus
+from trianflow.systems.geometry import solve_geometry
+from trianflow.systems.trianflow import TrianFlow
+
+# All there is to measure, in the order of the table.
+FIGURES = (
+    *("photometric", "solved", "epe", "epe_visible", "epe_zero", "outliers"),
+    *("rotation", "direction", "depth_error", "abs_rel", "abs_rel_constant"),
+)
+# What decides which checkpoint of a stage is the best, lower is better: the first that there is.
+WATCHED = {
+    "flow": ("epe", "photometric"),
+    "depth": ("abs_rel", "depth_error"),
+    "joint": ("epe", "photometric"),
+}
+
+
+@torch.no_grad()
+def validate(
+    system: TrianFlow, batches: Iterable[PairBatch], with_depth: bool, device: torch.device
+) -> dict[str, float]:
+    """Figures of merit over a set of pairs.
+
+    Args:
+        system: its mode (training or evaluation) is restored afterwards.
+        batches: pairs.
+        with_depth: whether the depth network has learned something worth a look.
+        device: of the system.
+
+    Returns:
+        Means over the pairs, medians for the pose:
+        `photometric` (0.15 pixel + 0.85 ssim of both directions at full size) and `solved` (share of pairs with a
+        pose); with true flow `epe`, `epe_visible`, `epe_zero` (of no flow at all) in pixels, `outliers` (KITTI's Fl, a
+        share); with true poses `rotation` and `direction` in degrees; with depth `depth_error` (relative, to the
+        triangulated points) and with true depth `abs_rel` and `abs_rel_constant` (of the best constant depth), both
+        scaled by the median. What no pair has is left out.
+    """
+    was_training = system.training
+    system.eval()
+    found: dict[str, list[Tensor]] = defaultdict(list)
+    try:
+        for batch in batches:
+            for name, values in _measure(system, batch.to(device), with_depth).items():
+                found[name].append(values.double().flatten().cpu())
+    finally:
+        system.train(was_training)
+    figures = {}
+    for name, parts in found.items():
+        values = torch.cat(parts)
+        values = values[values.isfinite()]
+        if len(values):
+            figures[name] = float(values.median() if name in ("rotation", "direction") else values.mean())
+    return figures
+
+
+def _measure(system: TrianFlow, batch: PairBatch, with_depth: bool) -> dict[str, Tensor]:
+    flow = system.flow(batch.image_a, batch.image_b, 1)[0]
+    disparity = system.depth(batch.image_a)[0] if with_depth else None
+    truth = batch.truth or PairTruth()
+    with torch.autocast(batch.image_a.device.type, enabled=False):
+        losses = flow_losses(batch.image_a, batch.image_b, [flow])
+        geometry = solve_geometry(flow, batch.K.to(flow.flow_ab), system.config.geometry, 0)
+        values = {
+            "photometric": 0.15 * losses.pixel + 0.85 * losses.ssim,
+            "solved": geometry.usable,
+        }
+        if truth.flow_ab is not None:
+            values |= _flow_errors(flow.flow_ab, truth.flow_ab, truth.visible_a)
+        if truth.T_ba is not None:
+            values |= _pose_errors(geometry.view.T_ba, truth.T_ba, geometry.view.status)
+        if disparity is not None:
+            depth = disparity_to_depth(disparity)
+            there = depth.flatten(1).gather(1, _index(geometry.p_a, depth.shape[-1]))
+            aligned = scaled_by_median(there, geometry.depth_a, geometry.valid)
+            values["depth_error"] = absolute_relative(aligned, geometry.depth_a, geometry.valid)
+            if truth.depth_a is not None:
+                values |= _depth_errors(depth.flatten(1), truth.depth_a.flatten(1))
+    return values
+
+
+def _index(p: Tensor, width: int) -> Tensor:
+    column, row = p.round().long().unbind(-1)
+    return row * width + column
+
+
+def _flow_errors(flow: Tensor, truth: Tensor, visible: Tensor | None) -> dict[str, Tensor]:
+    error = end_point_error(flow, truth)
+    values = {
+        "epe": error.flatten(1).nanmean(1),
+        "epe_zero": torch.hypot(truth[:, 0], truth[:, 1]).flatten(1).nanmean(1),
+        "outliers": is_outlier(error, truth).double().where(error.isfinite(), torch.nan).flatten(1).nanmean(1),
+    }
+    if visible is not None:
+        values["epe_visible"] = error.where(visible > 0.5, torch.nan).flatten(1).nanmean(1)
+    return values
+
+
+def _pose_errors(T_ba: Tensor, truth: Tensor, status: Tensor) -> dict[str, Tensor]:
+    R, t = T_ba.double()[:, :3, :3], T_ba.double()[:, :3, 3]
+    R_true, t_true = truth[:, :3, :3].double(), truth[:, :3, 3].double()
+    # By the chord, which is exact for small angles, where the cosine is not.
+    rotation = 2 * ((R - R_true).flatten(1).norm(dim=1) / math.sqrt(8)).clamp(max=1).asin()
+    t_true = torch.nn.functional.normalize(t_true, dim=1)
+    direction = 2 * ((t - t_true).norm(dim=1) / 2).clamp(max=1).asin()
+    moving = (status == TwoViewStatus.OK) & (truth[:, :3, 3].norm(dim=1) > 1e-3)
+    known = status < TwoViewStatus.TOO_FEW_MATCHES
+    return {
+        "rotation": torch.rad2deg(rotation).where(known, torch.nan),
+        "direction": torch.rad2deg(direction).where(moving, torch.nan),
+    }
+
+
+def _depth_errors(depth: Tensor, truth: Tensor) -> dict[str, Tensor]:
+    valid = truth.isfinite() & (truth > 1e-3) & (truth < 80)
+    truth = torch.where(valid, truth, 1.0)
+    return {
+        "abs_rel": absolute_relative(scaled_by_median(depth, truth, valid), truth, valid),
+        "abs_rel_constant": absolute_relative(scaled_by_median(torch.ones_like(depth), truth, valid), truth, valid),
+    }
