@@ -63,7 +63,7 @@ def test_settings_do_not_change() -> None:
     [
         (["two_view.treshold=1"], r"unknown key 'two_view.treshold'; did you mean 'two_view.threshold'\?"),
         (["sed=1"], r"unknown key 'sed'; did you mean 'seed'\?"),
-        (["xyzzy=1"], r"unknown key 'xyzzy'; known: flow, "),
+        (["xyzzy=1"], r"unknown key 'xyzzy'; known: weights, "),
         (["matches.count"], "'matches.count' is not of the form key=value"),
         (["seed=1", "seed.deep=1"], "seed is a single value, not a group"),
         (["matches.ratio=2"], "matches.ratio: .*less than or equal to 1.*got 2"),

@@ -110,17 +110,17 @@ def test_imported_networks_give_the_published_outputs(tmp_path: Path, parts, sha
     assert {key: list(value.shape) for key, value in parts["depth"].items()} == keys["depth_scale1"]
     torch.save({"model_state_dict": stage_3(parts)}, tmp_path / "last.pth")
     imported = Weights("last", {}, *import_checkpoint(tmp_path / "last.pth"), "bgr")
-    for weights, turn in ((imported, []), (imported.rgb(), [1])):
-        assert weights.flow is not None
-        assert weights.depth is not None
+    for found, turn in ((imported, []), (imported.rgb(), [1])):
+        assert found.flow is not None
+        assert found.depth is not None
         with np.load(shared_data / "oracle" / "04_pwc_forward.npz") as o:
             images = [(torch.from_numpy(o[f"img{i}_u8"]) / 255).flip(turn) for i in (1, 2)]
-            for level, pair in enumerate(weights.flow(*images)):
+            for level, pair in enumerate(found.flow(*images)):
                 for ours, theirs in ((pair.flow_ab, "fwd"), (pair.flow_ba, "bwd")):
                     expected = torch.from_numpy(o[f"{theirs}_flow_s{level}"])
                     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-4)
         with np.load(shared_data / "oracle" / "05_depth_net.npz") as o:
-            (disparity,) = weights.depth((torch.from_numpy(o["img_u8"]) / 255).flip(turn))
+            (disparity,) = found.depth((torch.from_numpy(o["img_u8"]) / 255).flip(turn))
             torch.testing.assert_close(disparity, torch.from_numpy(o["disp_eval"]), rtol=0, atol=1e-4)
 
 

@@ -59,22 +59,36 @@ class MatchConfig(Settings):
         return max(1, min(self.stride, math.isqrt(int(height * width * self.ratio / (1.4 * self.count)))))
 
 
-class OdometryConfig(Settings):
+class NetworkConfig(Settings):
+    """The networks, where one is used."""
+
+    weights: str = Field("default", description="name of bundled weights, or a .safetensors file")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto is CUDA where there is one")
+    network_size: tuple[PositiveInt, PositiveInt] | None = Field(
+        None,
+        description="width and height to work at (default: about the area the weights were trained at, never more than"
+        " the image has)",
+    )
+
+
+class OdometryConfig(NetworkConfig):
     """Frames to trajectory."""
 
-    flow: Literal["dis"] = Field("dis", description="optical flow")
-    flow_preset: Literal["ultrafast", "fast", "medium"] = Field("medium", description="effort of the flow")
+    flow: Literal["dis", "pwc"] = Field("dis", description="optical flow: OpenCV's DIS, or the network")
+    flow_preset: Literal["ultrafast", "fast", "medium"] = Field("medium", description="effort of DIS")
     matches: MatchConfig = MatchConfig()
     two_view: TwoViewConfig = TwoViewConfig()
     scale: Literal["auto", "depth", "structure", "unit"] = Field(
         "auto",
-        description="where the length of a step comes from; auto is depth where it is at hand, else structure",
+        description="where the length of a step comes from; auto is measured depth where it is at hand, else structure;"
+        " depth is measured depth, else that of the network",
     )
     points: int = Field(3000, ge=50, description="points of the structure that is carried from pair to pair")
     key_parallax: float = Field(0.003, gt=0, description="parallax that makes a new key frame, share of the width")
     key_motion: float = Field(0.08, gt=0, description="displacement that makes a new key frame, share of the width")
     key_overlap: float = Field(0.6, gt=0, le=1, description="consistent share of the image that keeps a key frame")
     depth_noise: float = Field(0.03, gt=0, description="error of measured depth, share of the depth")
+    learned_depth_noise: float = Field(0.15, gt=0, description="error of the network's depth, share of the depth")
     pnp_threshold: float = Field(2.0, gt=0, description="reprojection error of an inlier, pixels")
     seed: int = Field(0, ge=0, description="of everything drawn at random")
 
@@ -146,15 +160,20 @@ def _merge(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
 def _refuse_unknown(model: type[BaseModel], values: dict[str, Any], prefix: str) -> None:
     for key, value in values.items():
         if key not in model.model_fields:
-            near = difflib.get_close_matches(str(key), model.model_fields, 1, 0.5)
+            near = _nearest(model, key)
             hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known: {', '.join(model.model_fields)}"
             raise UsageError(f"configuration: unknown key '{prefix}{key}'; {hint}")
         inner = _models_in(model.model_fields[key].annotation)
         for number, item in enumerate(value if isinstance(value, list) else [value]):
             if isinstance(item, dict) and inner:
                 place = f"{prefix}{key}[{number}]." if isinstance(value, list) else f"{prefix}{key}."
-                # of several kinds, the one that shares the most keys is meant
-                _refuse_unknown(max(inner, key=lambda m: len(m.model_fields.keys() & item.keys())), item, place)
+                # of several kinds, the one that knows the most keys, or such as they are spelt, is meant
+                _refuse_unknown(max(inner, key=lambda kind: sum(bool(_nearest(kind, k)) for k in item)), item, place)
+
+
+def _nearest(model: type[BaseModel], key: Any) -> list[str]:
+    """The key of a model that is the most like this one, if any is."""
+    return difflib.get_close_matches(str(key), model.model_fields, 1, 0.5)
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -68,8 +68,8 @@ class Weights:
         if self.channels == "rgb":
             return self
         flow, depth = copy.deepcopy(self.flow), copy.deepcopy(self.depth)
-        first = [] if flow is None else [flow.pyramid.get_parameter("conv1.0.weight")]
-        first += [] if depth is None else [depth.encoder.encoder.conv1.weight]
+        first = [] if flow is None else [flow.get_parameter("pyramid.conv1.0.weight")]
+        first += [] if depth is None else [depth.get_parameter("encoder.encoder.conv1.weight")]
         for weight in first:
             weight.data = weight.data.flip(1)
         return replace(self, flow=flow, depth=depth, channels="rgb")
@@ -177,7 +177,7 @@ def save_weights(
 def import_checkpoint(path: str | Path) -> tuple[PWCNet | None, DepthNet | None]:
     """The networks of a checkpoint of the published implementation, of any of its stages.
 
-    They take BGR images, as they were trained: save them with `channels: bgr` in the card, and `Weights.rgb` turns them.
+    They take BGR images: saved with `channels: bgr` in the card, they are turned by `Weights.rgb` when they are used.
 
     Args:
         path: .pth file; a state dict, bare or under `model_state_dict`, `state_dict` or `model`, with or without

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from trianflow.cli import progress, vo
+from trianflow.cli import common, progress
 from trianflow.evaluation.odometry import evaluate_odometry
 from trianflow.trajectory import Trajectory
 
@@ -81,7 +81,7 @@ def test_output_name(source: str, kind: str, expected: str, tmp_path: Path) -> N
     from types import SimpleNamespace
 
     frames = SimpleNamespace(name=source, kind=kind, path=tmp_path)
-    assert vo._output(None, frames) == Path("out") / expected  # type: ignore[arg-type]
+    assert common.output_folder(None, frames) == Path("out") / expected  # type: ignore[arg-type]
 
 
 def test_json_is_all_there_is_on_stdout(drive: Path, tmp_path: Path, trianflow) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tests.oracle_weights import oracle_state
-from trianflow.depth.network import DepthNet, disparity_to_depth
+from trianflow.depth.network import DepthNet, disparity_to_depth, reflect_border
 
 
 def published(scales: int = 1) -> DepthNet:
@@ -142,3 +142,12 @@ def test_disparity_to_depth() -> None:
     torch.testing.assert_close(depth, torch.tensor([6.0, 3.0, 2.0], dtype=torch.float64))
     inner = torch.rand(4, dtype=torch.float64).add_(0.1).requires_grad_()
     assert torch.autograd.gradcheck(disparity_to_depth, (inner,))
+
+
+@pytest.mark.parametrize("size", [(2, 2), (2, 5), (4, 3)])
+def test_reflect_border_is_that_of_torch(size: tuple[int, int]) -> None:
+    x = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
+    expected = torch.nn.functional.pad(x, (1, 1, 1, 1), "reflect")
+    for layout in (torch.contiguous_format, torch.channels_last):
+        torch.testing.assert_close(reflect_border(x.contiguous(memory_format=layout)), expected, rtol=0, atol=0)
+    assert torch.autograd.gradcheck(reflect_border, x)

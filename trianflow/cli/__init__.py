@@ -14,9 +14,12 @@ from trianflow.errors import TrianflowError, UsageError
 COMMANDS = {
     "vo": "camera trajectory of a video or a folder of images",
     "train": "train the networks as a YAML file describes",
+    "flow": "optical flow of two images, or of a video or a folder",
+    "depth": "depth of the frames of a video or a folder by the network",
     "eval": "score results against the truth",
     "doctor": "check the installation, and an input with its calibration",
     "demo": "run the bundled clip and score it",
+    "bench": "time the networks, a step of odometry and of training",
     "weights": "list, inspect and import the weights of the networks",
 }
 
@@ -32,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else list(argv)
     verbose = 0
+    # Before torch is loaded: its threads are to sleep while they wait for one another. By default they spin, and take
+    # the core from what runs beside a network: seen 12 times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         args = _parse(words)
         verbose = args.verbose

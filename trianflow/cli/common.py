@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import json
+import re
+import sys
 from pathlib import Path
+
+import cv2
+import numpy as np
 
 from trianflow.data.calibrated import camera_name, find_calibration
 from trianflow.data.calibration import fit_to_image, guess_camera, read_calibration, read_depth_scale
 from trianflow.data.frames import FrameSource, open_frames
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.geometry.camera import Camera
+
+_COMMON_FOLDERS = re.compile(r"image_?\d*|images|rgb|color|data|frames|left|cam\d", re.IGNORECASE)
 
 
 def add_input_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
@@ -26,18 +34,7 @@ def add_input_arguments(parser: argparse.ArgumentParser, *, required: bool = Tru
         nargs=None if required else "?",
         help="video file, folder of images, dataset sequence or quoted glob pattern",
     )
-    group.add_argument("--start", type=int, default=0, metavar="N", help="first frame (default 0)")
-    group.add_argument(
-        "--end", type=int, default=None, metavar="N", help="frame to stop before (default: all)"
-    )
-    group.add_argument("--stride", type=int, default=1, metavar="N", help="take every N-th frame (default 1)")
-    group.add_argument(
-        "--fps",
-        type=float,
-        default=None,
-        metavar="F",
-        help="frames a second (default: time stamps of the video or of times.txt, else 10)",
-    )
+    add_selection_arguments(group)
     camera = parser.add_argument_group("camera")
     choice = camera.add_mutually_exclusive_group()
     choice.add_argument(
@@ -67,6 +64,88 @@ def add_input_arguments(parser: argparse.ArgumentParser, *, required: bool = Tru
         help="stored units per metre: KITTI 256, TUM 5000, millimetres 1000"
         " (default: depth_scale of the calibration file)",
     )
+
+
+def add_selection_arguments(group: argparse._ArgumentGroup) -> None:
+    """Add the options that choose frames of the input."""
+    group.add_argument("--start", type=int, default=0, metavar="N", help="first frame (default 0)")
+    group.add_argument(
+        "--end", type=int, default=None, metavar="N", help="frame to stop before (default: all)"
+    )
+    group.add_argument("--stride", type=int, default=1, metavar="N", help="take every N-th frame (default 1)")
+    group.add_argument(
+        "--fps",
+        type=float,
+        default=None,
+        metavar="F",
+        help="frames a second (default: time stamps of the video or of times.txt, else 10)",
+    )
+
+
+def add_network_arguments(group: argparse._ArgumentGroup) -> None:
+    """Add the options that choose the networks and where they run."""
+    group.add_argument(
+        "--weights",
+        default=None,
+        metavar="NAME|FILE",
+        help="weights of the networks: bundled ones by name, or a .safetensors file (default)",
+    )
+    group.add_argument(
+        "--device",
+        choices=["auto", "cpu", "cuda", "mps"],
+        default=None,
+        help="where the networks run (auto: CUDA where there is one, else the CPU)",
+    )
+    group.add_argument(
+        "--network-size",
+        type=int,
+        nargs=2,
+        default=None,
+        metavar=("W", "H"),
+        help="size that images are brought to for the networks (default: about the area they were trained at)",
+    )
+
+
+def network_words(args: argparse.Namespace) -> list[str]:
+    """The options of `add_network_arguments` as words `key=value` of a configuration."""
+    given = {key: getattr(args, key) for key in ("weights", "device", "network_size")}
+    return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+
+
+def output_folder(given: str | None, frames: FrameSource, ending: str = "") -> Path:
+    """The folder of the results: as given, else `out/` and the name of the input, with an ending.
+
+    Raises:
+        UsageError: it is the folder of the input.
+    """
+    if given is not None:
+        out = Path(given).expanduser()
+    else:
+        path = Path(frames.name)
+        name = path.stem if frames.kind == "video" else path.name
+        if frames.kind == "folder" and _COMMON_FOLDERS.fullmatch(name):  # the sequence has the telling name
+            name = f"{frames.path.absolute().parent.name}_{name}"
+        out = Path("out") / ((re.sub(r"[^\w.-]+", "_", name).strip("._") or "frames") + ending)
+    if frames.kind == "folder" and out.resolve() == frames.path.resolve():
+        raise UsageError(f"--out {out} is the folder of the input images: the results would become frames")
+    return out
+
+
+def write_picture(path: Path, rgb: np.ndarray) -> None:
+    """Write a picture `(H, W, 3)` uint8 RGB as PNG.
+
+    Raises:
+        TrianflowError: the file cannot be written.
+    """
+    try:
+        path.write_bytes(cv2.imencode(".png", np.ascontiguousarray(rgb[..., ::-1]))[1].tobytes())
+    except OSError as error:
+        raise TrianflowError(f"{path}: cannot write the picture: {error.strerror}") from error
+
+
+def warn(text: str, kind: str = "warning") -> None:
+    """A line on stderr."""
+    print(f"trianflow: {kind}: {text}", file=sys.stderr, flush=True)
 
 
 def open_input(args: argparse.Namespace) -> tuple[FrameSource, Camera, str, list[str]]:

@@ -66,8 +66,9 @@ def run(args: argparse.Namespace) -> int:
     if args.restart and (out / LAST).is_file() and int(os.environ.get("RANK", 0)) == 0:
         shutil.rmtree(out)
     quiet = getattr(args, "quiet", False)
-    outcome = Trainer(config, out, args.overfit, args.minutes, quiet).run()
-    if not quiet and int(os.environ.get("RANK", 0)) == 0:
+    trainer = Trainer(config, out, args.overfit, args.minutes, quiet)
+    outcome = trainer.run()
+    if not quiet and trainer.fabric.is_global_zero:
         state = "done" if outcome.finished else "stopped, the same command goes on"
         skipped = f", {outcome.skipped} skipped" if outcome.skipped else ""
         print(f"{state}: {outcome.steps} steps{skipped}, results in {out}", file=sys.stderr)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import re
 import signal
 import sys
 import threading
@@ -14,11 +13,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trianflow.cli.common import add_input_arguments, open_input
+from trianflow.cli.common import (
+    add_input_arguments,
+    add_network_arguments,
+    network_words,
+    open_input,
+    output_folder,
+    warn,
+)
 from trianflow.cli.progress import Progress
 from trianflow.config import OdometryConfig, load_settings
 from trianflow.data.frames import Frame, FrameSource
-from trianflow.errors import TrianflowError, UsageError
+from trianflow.errors import TrianflowError
+from trianflow.odometry.estimators import Estimators
 from trianflow.odometry.report import GUESSED, Remark, RunReport, run_facts
 from trianflow.odometry.run import OdometryRun, prepare_output, run_odometry, set_threads
 from trianflow.odometry.step import Step
@@ -39,8 +46,8 @@ examples:
   trianflow vo drive.mp4 --calib calib.yaml
   trianflow vo kitti/07 --preset fast --gt kitti/07/poses.txt
   trianflow vo room/rgb --depth room/depth --depth-scale 5000 --out out/room
+  trianflow vo drive.mp4 --flow pwc --scale depth --weights my.safetensors
   trianflow vo drive.mp4 --intrinsics 620 620 404 309 --stride 2 matches.count=4000 two_view.threshold=1"""
-_COMMON_FOLDERS = re.compile(r"image_?\d*|images|rgb|color|data|frames|left|cam\d", re.IGNORECASE)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -63,13 +70,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     method.add_argument(
         "--preset", choices=["accurate", "fast"], default="accurate", help="settings to begin with (accurate)"
     )
-    method.add_argument("--flow", default=None, metavar="NAME", help="optical flow: dis")
+    method.add_argument(
+        "--flow", default=None, metavar="NAME", help="optical flow: dis (OpenCV, the default) or pwc (the network)"
+    )
+    add_network_arguments(method)
     method.add_argument(
         "--scale",
         choices=["auto", "depth", "structure", "unit"],
         default=None,
-        help="where the length of a step comes from: measured depth, the structure carried along, or one unit"
-        " a step (auto: depth with --depth, else structure)",
+        help="where the length of a step comes from: depth (measured with --depth, else that of the network), the"
+        " structure carried along, or one unit a step (auto: depth with --depth, else structure)",
     )
     method.add_argument("--seed", type=int, default=None, metavar="N", help="of all that is random (default 0)")
     method.add_argument("--config", default=None, metavar="FILE", help="YAML with settings")
@@ -101,14 +111,15 @@ def execute(args: argparse.Namespace) -> tuple[int, OdometryRun]:
     frames, camera, calibration, notes = open_input(args)
     if frames.depth is not None and config.scale not in ("auto", "depth"):
         notes.append(f"--depth is not used with --scale {config.scale}")
-    out = prepare_output(_output(args.out, frames))
+    estimators = Estimators.of(config, measured_depth=frames.depth is not None)
+    out = prepare_output(output_folder(args.out, frames))
     report = RunReport(run_facts(camera, config, frames, calibration, args.preset), notes=notes)
     quiet = getattr(args, "quiet", False)
     if not quiet:
         for note in notes:
-            _warn(note, "note")
+            warn(note, "note")
     try:
-        outcome = _track(frames, camera, config, out, report, truth, args)
+        outcome = _track(frames, camera, config, out, estimators, report, truth, args)
     except KeyboardInterrupt:
         if report.rows and not quiet:
             print(f"stopped after {len(report.rows)} frames; results so far in {out}", file=sys.stderr)
@@ -127,11 +138,15 @@ def summary_lines(outcome: OdometryRun) -> list[str]:
     report = outcome.report
     summary = report.summary()
     counts = ", ".join(f"{count} {status}" for status, count in summary["statuses"].items())
-    unit = "m" if report.unit == "metres" else "in an arbitrary unit (one camera does not tell the scale)"
+    units = {
+        "metres": "m",
+        "network": "in the unit of the depth network",
+        "arbitrary": "in an arbitrary unit (one camera does not tell the scale)",
+    }
     lines = [
         f"frames  {summary['frames']}: {counts}",
         f"speed   {summary['fps']:.1f} frames a second, median {summary['ms_median']:.0f} ms a frame",
-        f"path    {report.path_length:.4g} {unit}",
+        f"path    {report.path_length:.4g} {units[report.unit]}",
     ]
     truth = report.evaluation
     if truth is not None:
@@ -152,6 +167,7 @@ def _track(
     camera: Camera,
     config: OdometryConfig,
     out: Path,
+    estimators: Estimators,
     report: RunReport,
     truth: Trajectory | None,
     args: argparse.Namespace,
@@ -169,7 +185,9 @@ def _track(
             if stopped.is_set():
                 raise KeyboardInterrupt
 
-        return run_odometry(frames, camera, config, out, report=report, truth=truth, on_step=on_step)
+        return run_odometry(
+            frames, camera, config, out, estimators=estimators, report=report, truth=truth, on_step=on_step
+        )
 
 
 def _judge(outcome: OdometryRun, told: list[str]) -> bool:
@@ -177,18 +195,18 @@ def _judge(outcome: OdometryRun, told: list[str]) -> bool:
     report = outcome.report
     for remark in report.remarks.values():
         if remark.count > 1 and remark.status in GUESSED:
-            _warn(f"{remark.count} frames {remark.status}, the first {remark.first}: {remark.text}")
+            warn(f"{remark.count} frames {remark.status}, the first {remark.first}: {remark.text}")
     for note in report.notes:
         if note not in told:
-            _warn(note)
+            warn(note)
     for problem in outcome.problems:
-        _warn(problem)
+        warn(problem)
     number = len(report.rows)
     if number == 1:
-        _warn("a single frame: its pose is the origin, there is no motion to estimate; two or more are needed")
+        warn("a single frame: its pose is the origin, there is no motion to estimate; two or more are needed")
         return True
     if report.guessed * 2 > number:
-        _warn(f"{report.guessed} of {number} poses are guesses (lost or bridged): this is not a trajectory")
+        warn(f"{report.guessed} of {number} poses are guesses (lost or bridged): this is not a trajectory")
         return True
     return bool(outcome.problems)
 
@@ -196,9 +214,8 @@ def _judge(outcome: OdometryRun, told: list[str]) -> bool:
 def _configuration(args: argparse.Namespace) -> OdometryConfig:
     """The preset, the file, the options, and last the words `key=value`."""
     given = {key: getattr(args, key) for key in ("flow", "scale", "seed")}
-    options = [f"{key}={value}" for key, value in given.items() if value is not None]
-    if args.scale == "depth" and args.depth is None:
-        raise UsageError("--scale depth needs measured depth: --depth DIR")
+    options = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    options += network_words(args)
     return load_settings(OdometryConfig.preset(args.preset), args.config, [*options, *args.overrides])
 
 
@@ -206,21 +223,6 @@ def _truth(path: str) -> Trajectory:
     if importlib.util.find_spec("evo") is None:
         raise TrianflowError("--gt: the comparison is computed by evo: pip install 'trianflow[eval]'")
     return Trajectory.load(Path(path).expanduser())
-
-
-def _output(given: str | None, frames: FrameSource) -> Path:
-    """The folder of the results: as given, else `out/` and the name of the input."""
-    if given is not None:
-        out = Path(given).expanduser()
-    else:
-        path = Path(frames.name)
-        name = path.stem if frames.kind == "video" else path.name
-        if frames.kind == "folder" and _COMMON_FOLDERS.fullmatch(name):  # the sequence has the telling name
-            name = f"{frames.path.absolute().parent.name}_{name}"
-        out = Path("out") / (re.sub(r"[^\w.-]+", "_", name).strip("._") or "frames")
-    if frames.kind == "folder" and out.resolve() == frames.path.resolve():
-        raise UsageError(f"--out {out} is the folder of the input images: the results would become frames")
-    return out
 
 
 @contextmanager
@@ -241,7 +243,3 @@ def _interruption() -> Iterator[threading.Event]:
         yield stopped
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _warn(text: str, kind: str = "warning") -> None:
-    print(f"trianflow: {kind}: {text}", file=sys.stderr, flush=True)

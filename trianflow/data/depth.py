@@ -1,4 +1,4 @@
-"""Measured depth beside the images: 16-bit PNG with a scale, or `.npy` in metres."""
+"""Depth files: 16-bit PNG with a scale, or `.npy`; and measured depth beside the images."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from trianflow.data.decoding import UnreadableImage, decode_raw, read_bytes
@@ -49,6 +50,31 @@ def read_depth(path: str | Path, scale: float | None = None) -> np.ndarray:
     depth /= np.float32(scale if scale is not None else 1.0)
     depth[unknown | ~np.isfinite(depth)] = 0
     return depth
+
+
+def write_depth(path: str | Path, depth: np.ndarray, scale: float) -> None:
+    """Write one depth image, as `read_depth` reads it.
+
+    Args:
+        path: `.png` (16 bits) or `.npy` (float32, exact).
+        depth: `(H, W)` along z; 0, negative or not finite where unknown.
+        scale: stored units per unit of depth, of a `.png`. What is beyond its range becomes its nearest or farthest
+            value.
+
+    Raises:
+        TrianflowError: the file cannot be written.
+    """
+    path = Path(path)
+    known = np.isfinite(depth) & (depth > 0)
+    try:
+        if path.suffix.lower() == ".npy":
+            np.save(path, np.where(known, depth, 0).astype(np.float32))
+            return
+        # 0 and the largest value say that a depth is unknown
+        stored = np.where(known, np.clip(np.round(np.where(known, depth, 1) * scale), 1, 65534), 0)
+        path.write_bytes(cv2.imencode(".png", stored.astype(np.uint16))[1].tobytes())
+    except OSError as error:
+        raise TrianflowError(f"{path}: cannot write the depth: {error.strerror}") from error
 
 
 class DepthFolder:

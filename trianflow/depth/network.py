@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import elu, interpolate, pad
@@ -24,15 +26,46 @@ class _Encoder(nn.Module):
         return features
 
 
+class _ReflectBorder(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        B, C, H, W = x.shape
+        channels_last = x.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        out = torch.empty(B, C, H + 2, W + 2, dtype=x.dtype, device=x.device, memory_format=layout)
+        out[..., 1:-1, 1:-1] = x
+        out[..., 0, 1:-1], out[..., -1, 1:-1] = x[..., 1, :], x[..., -2, :]
+        out[..., 0], out[..., -1] = out[..., 2], out[..., -3]
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        g = gradients[0].clone()
+        g[..., 2] += g[..., 0]
+        g[..., -3] += g[..., -1]
+        g[..., 2, :] += g[..., 0, :]
+        g[..., -3, :] += g[..., -1, :]
+        return g[..., 1:-1, 1:-1]
+
+
+def reflect_border(x: Tensor) -> Tensor:
+    """A frame of one pixel around maps `(B, C, H, W)`, mirrored about the centres of the border pixels; H, W >= 2.
+
+    As `torch.nn.functional.pad(x, (1, 1, 1, 1), "reflect")`, which is many times slower on channels-last maps.
+    """
+    out: Tensor = _ReflectBorder.apply(x)
+    return out
+
+
 class _Conv(nn.Module):
     """3x3 convolution that reflects at the border."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, padding_mode="reflect")
+        self.conv = nn.Conv2d(in_channels, out_channels, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.conv(x)
+        out: Tensor = self.conv(reflect_border(x))
         return out
 
 

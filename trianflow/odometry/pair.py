@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from trianflow.flow.interface import FlowPair
 from trianflow.flow.matches import Matches
+from trianflow.odometry.preparation import Prepared
 from trianflow.odometry.step import StepStatus
 from trianflow.pose.two_view import TwoView, TwoViewStatus
 
@@ -20,15 +20,13 @@ class KeyFrame:
 
     Attributes:
         index, time: of the frame; seconds.
-        encoded: what the flow keeps of its image.
-        depth: `(H, W)` float32 along z in metres, 0 where unknown; None without.
+        prepared: its image as the flow keeps it, and its depth.
         T_wc: `(4, 4)` float64, camera to world.
     """
 
     index: int
     time: float
-    encoded: Any
-    depth: np.ndarray | None
+    prepared: Prepared
     T_wc: Tensor
 
 
@@ -37,7 +35,7 @@ class Guess:
     """A flow computed before it was known to be wanted: from the encoded image `start` to the prepared frame."""
 
     start: Any
-    prepared: tuple[Any, np.ndarray | None]
+    prepared: Prepared
     flow: FlowPair
 
 

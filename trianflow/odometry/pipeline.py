@@ -16,15 +16,16 @@ from torch import Tensor
 
 from trianflow.config import OdometryConfig
 from trianflow.data.frames import Frame
-from trianflow.data.undistort import Undistorter
+from trianflow.depth.interface import DepthEstimator
 from trianflow.errors import TrianflowError
-from trianflow.flow.dis import DISFlow
 from trianflow.flow.interface import FlowEstimator, FlowPair
 from trianflow.flow.matches import select_matches
 from trianflow.flow.occlusion import flow_quality
 from trianflow.geometry.camera import Camera, backproject, invert_pose
 from trianflow.geometry.scale import robust_scale
+from trianflow.odometry.estimators import Estimators
 from trianflow.odometry.pair import Guess, KeyFrame, KnownPoints, Motion, Pair
+from trianflow.odometry.preparation import Preparation, with_next
 from trianflow.odometry.step import Step, StepStatus
 from trianflow.odometry.structure import Structure, follow, measure_depth
 from trianflow.pose.pnp import pnp_cost, refine_pnp, reprojection, solve_pnp
@@ -39,21 +40,6 @@ _MIN_POINTS = 50
 _MAX_SCALE_SIGMA = 0.2
 
 
-def with_next(frames: Iterator[Frame]) -> Iterator[tuple[Frame, Frame | None]]:
-    """Every frame with the one after it; where reading that fails, the error comes after the frame."""
-    current = next(frames, None)
-    while current is not None:
-        upcoming, error = None, None
-        try:
-            upcoming = next(frames, None)
-        except Exception as e:
-            error = e
-        yield current, upcoming
-        if error is not None:
-            raise error
-        current = upcoming
-
-
 class VisualOdometry:
     """Monocular (or RGB-D) visual odometry, a frame at a time.
 
@@ -61,6 +47,11 @@ class VisualOdometry:
         camera: of the frames; distortion is removed.
         config: preset or own settings; the accurate preset by default.
         flow: optical flow; by default what the configuration names.
+        depth: of frames that carry none, for the scale `depth`; by default that of the configured weights, loaded
+            when the first frame carries none.
+
+    Raises:
+        UsageError: weights or device that do not exist.
 
     Example:
         >>> vo = VisualOdometry(Camera.from_file("calib.txt"))  # doctest: +SKIP
@@ -68,11 +59,17 @@ class VisualOdometry:
         ...     print(vo.track(frame).T_wc)
     """
 
-    def __init__(self, camera: Camera, config: OdometryConfig | None = None, flow: FlowEstimator | None = None) -> None:
+    def __init__(
+        self,
+        camera: Camera,
+        config: OdometryConfig | None = None,
+        flow: FlowEstimator | None = None,
+        depth: DepthEstimator | None = None,
+    ) -> None:
         self.config = config or OdometryConfig()
-        self._undistorter = Undistorter(camera) if any(camera.distortion) else None
-        self.camera = self._undistorter.camera if self._undistorter else camera
-        self._flow = flow or DISFlow(self.config.flow_preset)
+        self._flow = flow or Estimators.of(self.config, measured_depth=True).flow
+        self._preparation = Preparation(camera, self.config, self._flow, depth)
+        self.camera = self._preparation.camera
         self._K = self.camera.K()
         self._key: KeyFrame | None = None
         self._structure = Structure.empty()
@@ -91,6 +88,24 @@ class VisualOdometry:
             np.zeros(3),
             np.zeros(3),
         )  # radians and units a second
+
+    @classmethod
+    def from_pretrained(
+        cls, weights: str = "default", *, camera: Camera, config: OdometryConfig | None = None
+    ) -> VisualOdometry:
+        """Odometry on the flow of a network, and scaled by its depth where the weights have that too.
+
+        Args:
+            weights: name of bundled weights, or a .safetensors file.
+            camera: of the frames.
+            config: all other settings.
+
+        Raises:
+            UsageError: no weights are called so, or they hold no flow network.
+            TrianflowError: they cannot be read.
+        """
+        config, estimators = Estimators.pretrained(weights, config or OdometryConfig())
+        return cls(camera, config, estimators.flow, estimators.depth)
 
     @property
     def trajectory(self) -> Trajectory:
@@ -140,17 +155,18 @@ class VisualOdometry:
         if min(image.shape[:2]) < _MIN_SIZE:
             raise TrianflowError(f"frames of {image.shape[1]}x{image.shape[0]} pixels are too small for optical flow")
         self._last_image, self._size = image, image.shape[1::-1]
-        encoded, depth = guess.prepared if guess else self._prepare(frame)
+        prepared = guess.prepared if guess else self._preparation.prepare(frame)
+        encoded = prepared.encoded
         if self._key is None:
-            self._key = KeyFrame(frame.index, frame.time, encoded, depth, torch.from_numpy(row.T_wc))
+            self._key = KeyFrame(frame.index, frame.time, prepared, torch.from_numpy(row.T_wc))
             self._last_T_wc = row.T_wc
             return replace(row, status=StepStatus.FIRST)
         key = self._key
-        right = guess is not None and guess.start is key.encoded
-        flow = guess.flow if guess is not None and right else self._flow.flow(key.encoded, encoded)
+        right = guess is not None and guess.start is key.prepared.encoded
+        flow = guess.flow if guess is not None and right else self._flow.flow(key.prepared.encoded, encoded)
         if self._is_worth_a_look(upcoming, image):
             assert upcoming is not None
-            start = encoded if self._advances else key.encoded
+            start = encoded if self._advances else key.prepared.encoded
             self._ahead = (upcoming, self._pool.submit(self._look_ahead, start, upcoming))
         pair = self._compare(flow)
         motion = self._solve(pair, key, frame.time)
@@ -166,7 +182,7 @@ class VisualOdometry:
             lost = motion.status is StepStatus.LOST
             moved = self._structure.moved(motion.T_ck, self._K, *self._follow(pair.flow))
             self._structure = Structure.empty() if lost else moved
-            self._key = KeyFrame(frame.index, frame.time, encoded, depth, T_wc)
+            self._key = KeyFrame(frame.index, frame.time, prepared, T_wc)
         return replace(
             row,
             T_wc=T_wc.numpy(),
@@ -186,17 +202,6 @@ class VisualOdometry:
             return None
         return f"size {image.shape[1]}x{image.shape[0]} differs from {width}x{height}"
 
-    def _prepare(self, frame: Frame) -> tuple[Any, np.ndarray | None]:
-        """What the flow needs of a frame, and its depth, both without distortion."""
-        image, depth = frame.image, frame.depth
-        assert image is not None
-        if self._undistorter:
-            image = self._undistorter.image(image)
-            depth = None if depth is None else self._undistorter.depth(depth)
-        if depth is not None and depth.shape != image.shape[:2]:
-            depth = None
-        return self._flow.encode(image), depth
-
     def _is_worth_a_look(self, upcoming: Frame | None, image: np.ndarray) -> bool:
         """Whether the flow to the next frame will be wanted."""
         if upcoming is None or upcoming.image is None or self._size_problem(upcoming.image) is not None:
@@ -215,8 +220,8 @@ class VisualOdometry:
 
     def _look_ahead(self, start: Any, frame: Frame) -> Guess:
         """The flow to a coming frame from what its key frame is likely to be."""
-        prepared = self._prepare(frame)
-        return Guess(start, prepared, self._flow.flow(start, prepared[0]))
+        prepared = self._preparation.prepare(frame)
+        return Guess(start, prepared, self._flow.flow(start, prepared.encoded))
 
     def _measure_velocity(self, step: Step) -> None:
         """Velocity between the last two poses that were measured, not guessed."""
@@ -310,10 +315,10 @@ class VisualOdometry:
 
     def _depth_at(self, key: KeyFrame, p: Tensor) -> Tensor | None:
         """Depth of the key frame at pixels `(N, 2)`, NaN where unknown; None without a depth source."""
-        if key.depth is None or self.config.scale not in ("auto", "depth"):
+        if key.prepared.depth is None or self.config.scale not in ("auto", "depth"):
             return None
         column, row = p.round().long().unbind(-1)
-        depth = torch.from_numpy(key.depth)[row, column].double()
+        depth = torch.from_numpy(key.prepared.depth)[row, column].double()
         return torch.where(depth > 0, depth, torch.nan)
 
     def _known_points(self, pair: Pair, key: KeyFrame) -> KnownPoints | None:
@@ -324,7 +329,8 @@ class VisualOdometry:
             good = valid & depth.isfinite()
             if int(good.sum()) >= _MIN_POINTS:
                 X_a = backproject(p_a[good], depth[good], self._K)
-                return KnownPoints(X_a, p_b[good], torch.full_like(depth[good], self.config.depth_noise), "depth")
+                log_sigma = torch.full_like(depth[good], self._preparation.depth_noise)
+                return KnownPoints(X_a, p_b[good], log_sigma, self._preparation.depth_source)
         if self.config.scale in ("auto", "structure") and int(pair.followed.sum()) >= _MIN_POINTS:
             structure = self._structure.select(pair.followed)
             X_a = structure.points(self._K)
@@ -344,10 +350,10 @@ class VisualOdometry:
         depth = self._depth_at(key, p_a)
         if depth is not None:
             measured, variance = measure_depth(p_a, p_b, T_unit, self._K, noise)
-            variance = torch.where(inlier, variance + self.config.depth_noise**2, torch.nan)
+            variance = torch.where(inlier, variance + self._preparation.depth_noise**2, torch.nan)
             found = robust_scale(measured.exp(), depth, variance, _MIN_POINTS)
             if bool(found.ok) and float(found.log_sigma) < _MAX_SCALE_SIGMA:
-                return float(found.scale), "depth"
+                return float(found.scale), self._preparation.depth_source
         if len(self._structure) and self.config.scale != "depth":
             measured, variance = measure_depth(self._structure.p, pair.p_b, T_unit, self._K, noise)
             variance = torch.where(pair.followed, variance + self._structure.variance, torch.nan)

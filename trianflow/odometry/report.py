@@ -110,10 +110,13 @@ class RunReport:
 
     @property
     def unit(self) -> str:
-        """`metres` where measured depth has set the scale from the beginning, else `arbitrary`."""
-        unknown = any(row["scale_source"] == "unit" for row in self.rows)
-        known = any(row["scale_source"] == "depth" for row in self.rows)
-        return "metres" if self.metric and known and not unknown else "arbitrary"
+        """What has set the scale all along: measured depth (`metres`), that of a network (`network`), or `arbitrary`."""
+        sources = {row["scale_source"] for row in self.rows}
+        if "unit" in sources:
+            return "arbitrary"
+        if self.metric and "depth" in sources:
+            return "metres"
+        return "network" if "network" in sources else "arbitrary"
 
     def summary(self) -> dict[str, Any]:
         """The run in a dozen numbers."""

@@ -17,7 +17,9 @@ from trianflow.config import OdometryConfig
 from trianflow.data.frames import Frame, FrameSource
 from trianflow.errors import TrianflowError
 from trianflow.geometry.camera import Camera
-from trianflow.odometry.pipeline import VisualOdometry, with_next
+from trianflow.odometry.estimators import Estimators
+from trianflow.odometry.pipeline import VisualOdometry
+from trianflow.odometry.preparation import with_next
 from trianflow.odometry.report import Remark, RunReport, run_facts
 from trianflow.odometry.step import Step
 from trianflow.trajectory import Trajectory, TrajectoryWriter
@@ -51,8 +53,8 @@ class OdometryRun:
 def set_threads() -> None:
     """Give this process the threads that odometry is fastest with.
 
-    One for torch, whose many small tensors only lose by more; half of the cores for each of the two directions of
-    OpenCV's flow, which run side by side.
+    One for torch, whose many small tensors only lose by more (networks take all cores by themselves); half of the
+    cores for each of the two directions of OpenCV's flow, which run side by side.
     """
     torch.set_num_threads(1)
     cv2.setNumThreads(max(1, (os.cpu_count() or 1) // 2))
@@ -82,6 +84,7 @@ def run_odometry(
     config: OdometryConfig | None = None,
     out: str | Path = "out",
     *,
+    estimators: Estimators | None = None,
     report: RunReport | None = None,
     truth: Trajectory | None = None,
     on_step: OnStep | None = None,
@@ -97,6 +100,7 @@ def run_odometry(
         camera: of the frames, distortion included.
         config: the accurate preset by default.
         out: folder of the results, made where it is missing; files of an earlier run are replaced.
+        estimators: flow and depth; by default what the configuration names.
         report: an empty report with the facts to begin with; by default those of the arguments.
         truth: trajectory to compare with: fills `report.evaluation` and is drawn beneath the estimate.
         on_step: called after a frame's rows are on disk, with the frame, its step and, the first time that
@@ -106,20 +110,22 @@ def run_odometry(
         What was done. That the truth does not fit or the picture fails is a line in its `problems`.
 
     Raises:
-        TrianflowError: the folder cannot be written, or there is not one frame.
+        TrianflowError: the networks cannot be loaded, the folder cannot be written, or there is not one frame.
         BaseException: whatever tracking, reading or `on_step` raised, `KeyboardInterrupt` too, after the
             files have been completed.
     """
     config = config or OdometryConfig()
     source = frames if isinstance(frames, FrameSource) else None
+    estimators = estimators or Estimators.of(config, measured_depth=source is None or source.depth is not None)
+    odometry = VisualOdometry(camera, config, estimators.flow, estimators.depth)
     if report is None:
         report = RunReport(run_facts(camera, config, source))
+    report.facts["networks"] = estimators.facts()
     report.metric = source is not None and source.depth is not None and config.scale in ("auto", "depth")
     out = prepare_output(out)
     run = OdometryRun(out, report, Trajectory(np.zeros(0), np.zeros((0, 4, 4))))
     given = report.notes
     _take_notes(report, given, source)
-    odometry = VisualOdometry(camera, config)
     (out / PICTURE).unlink(missing_ok=True)  # of an earlier run
     report.save(out / REPORT)
     try:

@@ -31,14 +31,14 @@ class Step:
 
     Attributes:
         index, time: of the frame; time in seconds.
-        T_wc: `(4, 4)` float64, camera to world; the world is the first camera. Metres with a metric depth, else a
-            unit that the first step sets.
+        T_wc: `(4, 4)` float64, camera to world; the world is the first camera. Metres with a metric depth, the
+            network's unit with its depth, else a unit that the first step sets.
         status: `StepStatus`.
         matches: matches used.
         inlier_ratio: share of them that fit, in [0, 1].
         parallax: median displacement since the key frame that rotation does not explain, pixels.
         scale: length of the translation since the key frame, in units of the trajectory; 0 without translation.
-        scale_source: `depth`, `structure`, `unit`, `velocity` or empty.
+        scale_source: `depth` (measured), `network` (its depth), `structure`, `unit`, `velocity` or empty.
         key_frame: index of the frame that this one was measured against.
         milliseconds: spent in `track`.
         note: one line for a person, empty where all is well.

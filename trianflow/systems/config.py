@@ -8,7 +8,7 @@ from trianflow.config import Settings, TwoViewConfig
 
 
 class LossWeights(Settings):
-    """Weights of the terms; a term of weight zero is not computed. Names in brackets are the published ones."""
+    """Weights of the terms; one of weight zero is left out. Names in brackets are the published ones."""
 
     pixel: float = Field(0.0, ge=0, description="photometric, absolute difference (1 - w_ssim)")
     ssim: float = Field(0.0, ge=0, description="photometric, structural similarity (w_ssim)")

@@ -56,7 +56,7 @@ def solve_geometry(flow: FlowPair, K: Tensor, config: GeometryConfig, seed: int)
         seed: of the draws.
 
     Returns:
-        `PairGeometry`; every number in it is finite, whatever the flow.
+        `PairGeometry`; all finite, whatever the flow, but for a distance of infinity where the flow is not.
     """
     still = FlowPair(flow.flow_ab.detach(), flow.flow_ba.detach())
     with torch.no_grad():
@@ -69,7 +69,7 @@ def solve_geometry(flow: FlowPair, K: Tensor, config: GeometryConfig, seed: int)
         inlier = inlier_score(distance.detach(), config.rigid) * moving[:, None, None, None]
         second = select_matches(still.flow_ab, score * inlier, config.matches, config.ratio, seed=seed + 1)
     p_a, valid = second.p_a, second.valid
-    p_b = _gather(flow.flow_ab, p_a) + p_a
+    p_b = torch.where(valid[..., None], _gather(flow.flow_ab, p_a), 0.0) + p_a
     X_a, X_b = triangulate(p_a, p_b, view.T_ba, K)
     with torch.no_grad():
         valid = valid & _is_sound(p_a, p_b, X_a, X_b, view.T_ba, K, flow.flow_ab.shape[-2:], config.parallax)

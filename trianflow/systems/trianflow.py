@@ -92,12 +92,12 @@ class TrianFlow(nn.Module):
             if weights.need_geometry:
                 geometry = solve_geometry(flows[0], batch.K.to(batch.image_a), self.config.geometry, seed)
                 limits = self.config.geometry
-                terms["epipolar"] = epipolar_band_loss(geometry.distance, limits.inlier, limits.rigid)
+                taught: dict[str, Tensor] = {}
+                if weights.epipolar > 0:
+                    taught["epipolar"] = epipolar_band_loss(geometry.distance, limits.inlier, limits.rigid)
                 if disparity is not None:
-                    terms |= self._depth_losses(batch, flows[0], disparity, geometry)
-                for name in ("epipolar", "triangulation", "depth_consistency", "rigid_flow", "depth_smooth"):
-                    if name in terms:
-                        terms[name] = torch.where(geometry.usable, terms[name], torch.zeros_like(terms[name]))
+                    taught |= self._depth_losses(batch, flows[0], disparity, geometry, weights)
+                terms |= {name: torch.where(geometry.usable, term, 0.0) for name, term in taught.items()}
             used = {name: term for name, term in terms.items() if getattr(weights, name) > 0}
             total = torch.stack([getattr(weights, name) * term.mean() for name, term in used.items()]).sum()
         losses = {name: term.detach().mean() for name, term in used.items()}
@@ -105,7 +105,7 @@ class TrianFlow(nn.Module):
         return StepResult(total, losses, flows[0], disparity_a, geometry)
 
     def _depth_losses(
-        self, batch: PairBatch, flow: FlowPair, disparity: Tensor, geometry: PairGeometry
+        self, batch: PairBatch, flow: FlowPair, disparity: Tensor, geometry: PairGeometry, weights: LossWeights
     ) -> dict[str, Tensor]:
         disparity_a, disparity_b = disparity.split(len(batch))
         aligned, triangulation = [], []
@@ -118,12 +118,19 @@ class TrianFlow(nn.Module):
             scale = align_scale(there, reference, geometry.valid)
             aligned.append(scale[:, None, None, None] * depth)
             triangulation.append(triangulation_loss(scale[:, None] * there, reference, geometry.valid))
-        moved = reproject(aligned[0], geometry.view.T_ba, batch.K.to(depth))
-        weight = geometry.inlier
-        smooth = disparity_smoothness(disparity_a, batch.image_a) + disparity_smoothness(disparity_b, batch.image_b)
-        return {
-            "triangulation": triangulation[0] + triangulation[1],
-            "depth_consistency": depth_consistency_loss(moved, aligned[1], weight * geometry.score),
-            "rigid_flow": rigid_flow_loss(flow.flow_ab, moved, weight, detach=False),
-            "depth_smooth": smooth,
-        }
+        terms = {}
+        if weights.triangulation > 0:
+            terms["triangulation"] = triangulation[0] + triangulation[1]
+        if weights.depth_consistency + weights.rigid_flow > 0:
+            moved = reproject(aligned[0], geometry.view.T_ba, batch.K.to(aligned[0]))
+            if weights.depth_consistency > 0:
+                weight = geometry.inlier * geometry.score
+                terms["depth_consistency"] = depth_consistency_loss(moved, aligned[1], weight)
+            if weights.rigid_flow > 0:
+                terms["rigid_flow"] = rigid_flow_loss(flow.flow_ab, moved, geometry.inlier, detach=False)
+        if weights.depth_smooth > 0:
+            smooth = [
+                disparity_smoothness(d, i) for d, i in ((disparity_a, batch.image_a), (disparity_b, batch.image_b))
+            ]
+            terms["depth_smooth"] = smooth[0] + smooth[1]
+        return terms

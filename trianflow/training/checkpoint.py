@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -54,14 +54,19 @@ class Checkpoint:
         """
         try:
             return cls(**torch.load(path, map_location="cpu", weights_only=True))
-        except (OSError, RuntimeError, EOFError, TypeError, pickle.UnpicklingError) as error:
+        except Exception as error:  # whatever the reader of torch meets in damaged bytes
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise TrianflowError(f"{path}: not a checkpoint of a training run: {reason}") from error
+            raise TrianflowError(
+                f"{path}: not a checkpoint of a training run ({reason}); --restart begins anew"
+            ) from error
 
 
-def write_atomically(path: Path, write: Any) -> None:
-    """Let `write(temporary path)` make a file, then give it its name: readers see the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write(temporary path)` make a file, then give it its name: readers see the old one or the new one.
+
+    One process writes a file. What a killed one leaves, `.NAME.part`, is overwritten by the next.
+    """
+    temporary = path.with_name(f".{path.name}.part")
     try:
         write(temporary)
         with open(temporary, "rb") as file:

@@ -96,6 +96,8 @@ class TrainConfig(Settings):
     val_pairs: PositiveInt = Field(200, description="validation pairs that are used, evenly spread")
     save_every: PositiveInt = Field(500, description="steps between two checkpoints: what a killed run loses")
     seed: int = Field(0, ge=0, description="of weights, order, augmentation and matches")
-    accelerator: str = Field("auto", description="auto, cpu, cuda or mps")
+    accelerator: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="what computes; auto is a GPU if there is one"
+    )
     devices: PositiveInt = Field(1, description="processes of a machine; torchrun overrides it")
     nodes: PositiveInt = Field(1, description="machines")

@@ -12,6 +12,7 @@ from lightning.fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from trianflow.data.pairs.batch import PairBatch
+from trianflow.errors import UsageError
 from trianflow.systems.config import LossWeights
 from trianflow.systems.trianflow import StepResult, TrianFlow
 from trianflow.training.config import TrainConfig
@@ -42,12 +43,18 @@ class TrainingStep(nn.Module):
 
 
 def make_fabric(config: TrainConfig) -> Fabric:
-    """The engine for this machine: one process, or as many as the configuration or torchrun says."""
+    """The engine for this machine: one process, or as many as the configuration or torchrun says.
+
+    Raises:
+        UsageError: a GPU is asked for where there is none.
+    """
     local = int(os.environ.get("LOCAL_WORLD_SIZE", config.devices))
     nodes = max(int(os.environ.get("WORLD_SIZE", local * config.nodes)) // local, 1)
-    accelerator = config.accelerator
+    accelerator: str = config.accelerator
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise UsageError("accelerator=cuda, but torch sees no GPU: set accelerator=auto, or install torch with CUDA")
     plugins: list[Any] = []
     if config.precision != "32-true":
         plugins.append(_Autocast(config.precision, accelerator))

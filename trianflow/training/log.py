@@ -32,8 +32,9 @@ class Table:
         rows: list[dict[str, str]] = []
         if done and path.is_file():
             with open(path, newline="") as file:
-                rows = [row for row in csv.DictReader(file) if (row[columns[0]] or "").isdigit()]
-            rows = [row for row in rows if int(row[columns[0]]) <= done]
+                # a row that was cut off has no value for its last columns
+                rows = [row for row in csv.DictReader(file) if None not in row.values()]
+            rows = [row for row in rows if row.get(columns[0], "").isdigit() and int(row[columns[0]]) <= done]
 
         def write(temporary: Path) -> None:
             with open(temporary, "w", newline="") as file:

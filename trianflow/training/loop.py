@@ -21,12 +21,14 @@ from trianflow.systems.trianflow import StepResult, TrianFlow
 from trianflow.training.checkpoint import Checkpoint, random_state, restore_random, write_atomically
 from trianflow.training.config import StageConfig, TrainConfig
 from trianflow.training.engine import TrainingStep, make_fabric, scaler_of
+from trianflow.training.failures import batches_of, is_out_of_memory, memory_advice
+from trianflow.training.initial import load_initial
 from trianflow.training.log import RunLog, TrainingProgress
 from trianflow.training.pictures import training_picture
-from trianflow.training.stopping import Stopping
+from trianflow.training.stopping import Stopping, ignore_signals
 from trianflow.training.sync_norm import synchronize_norms
 from trianflow.training.validation import FIGURES, WATCHED, validate
-from trianflow.weights import load_weights, save_weights
+from trianflow.weights import save_weights
 
 CONFIG, LAST, BAD_BATCH = "config.yaml", "last.ckpt", "bad_batch.pt"
 # Settings that may change between two parts of a run: it stays the same run.
@@ -123,8 +125,11 @@ class Trainer:
             TrianflowError: no finite gradient for `max_skipped` steps in a row, out of memory, data that fails.
         """
         names = [name for name, *_ in self.stages]
-        first = names.index(self._checkpoint.stage) if self._checkpoint is not None else 0
-        finished = True
+        first, finished = 0, True
+        if (state := self._checkpoint) is not None:
+            first = names.index(state.stage)
+            if first == len(names) - 1 and state.step >= self.stages[-1][-1]:
+                return TrainingOutcome(True, state.total_step, state.skipped[0], {})
         log = None
         if self.fabric.is_global_zero:
             log = RunLog(self.out, list(LossWeights.model_fields), list(FIGURES), self._counts.steps)
@@ -135,8 +140,8 @@ class Trainer:
                     if not finished:
                         break
         except (RuntimeError, MemoryError) as error:
-            if _is_out_of_memory(error):
-                raise TrianflowError(self._memory_advice()) from error
+            if is_out_of_memory(error):
+                raise TrianflowError(memory_advice(self.config)) from error
             raise
         finally:
             if log is not None:
@@ -152,13 +157,13 @@ class Trainer:
         optimizer: Any = torch.optim.Adam((p for p in self.system.parameters() if p.requires_grad), lr=stage.lr)
         if state is not None and state.optimizer:
             optimizer.load_state_dict(state.optimizer)
-            if scaler_of(self.fabric) is not None:
-                scaler_of(self.fabric).load_state_dict(state.scaler)
+        if state is not None and state.scaler and scaler_of(self.fabric) is not None:
+            scaler_of(self.fabric).load_state_dict(state.scaler)
         model, optimizer = self.fabric.setup(step, optimizer)
         progress = TrainingProgress(name, done, length, self.quiet or not self.fabric.is_global_zero)
         config = self.config
         try:
-            for batch in self._loader(done, length - done):
+            for batch in batches_of(self._loader(done, length - done)):
                 self._report(batch.problems, progress)
                 rate = stage.rate(done, length)
                 batch = batch.to(self.fabric.device)
@@ -178,8 +183,9 @@ class Trainer:
                 stop = not self._everywhere(not self._stopping.wanted)
                 if not last and (stop or done % config.save_every == 0):
                     self._save(name, done, optimizer)
-                progress.advance(f"loss {float(result.total):.4g}")
+                progress.advance(f"loss {float(result.total.detach()):.4g}")
                 if stop and not last:
+                    self._export(f"{name}.safetensors", name)
                     return False
         finally:
             progress.close()
@@ -227,7 +233,7 @@ class Trainer:
         write_atomically(path, lambda temporary: torch.save(tensors, temporary))
         raise TrianflowError(
             f"no finite gradient in {self._counts.skipped_in_a_row} steps in a row: look at the batch in {path},"
-            f" or lower the learning rate; the last good state is {self.out / LAST}"
+            f" or lower the learning rate; the last saved state, if any, is {self.out / LAST}"
         )
 
     def _finish(self, name: str, length: int) -> bool:
@@ -246,10 +252,7 @@ class Trainer:
         if self._checkpoint is not None:
             system.load_state_dict(self._checkpoint.system)
         elif self.config.init is not None:
-            weights = load_weights(self.config.init).rgb()
-            for network, given in (("flow", weights.flow), ("depth", weights.depth)):
-                if given is not None:
-                    system.get_submodule(network).load_state_dict(given.state_dict())
+            load_initial(system, self.config.init)
         if self.fabric.world_size > 1:
             synchronize_norms(system)
         # Convolutions of this layout are faster, on the CPU as well.
@@ -271,15 +274,14 @@ class Trainer:
 
     def _loader(self, first_step: int, steps: int) -> DataLoader[PairBatch]:
         size, fabric = self.config.batch_size, self.fabric
-        sampler = StepSampler(
-            len(self.train_pairs), size, self.config.seed, first_step, fabric.global_rank, fabric.world_size, steps
-        )
+        pairs, seed = len(self.train_pairs), self.config.seed
+        sampler = StepSampler(pairs, size, seed, first_step, fabric.global_rank, fabric.world_size, max(steps, 0))
         return DataLoader(
             self.train_pairs,
             batch_sampler=sampler,
             collate_fn=collate,
             num_workers=self.config.workers,
-            worker_init_fn=worker_init,
+            worker_init_fn=_prepare_worker,
             pin_memory=fabric.device.type == "cuda",
         )
 
@@ -314,7 +316,6 @@ class Trainer:
                 self._figures = validate(
                     self.system, self._validation_batches(), stage.losses.need_depth, self.fabric.device
                 )
-            self._choose(stage)
             log.validation(self._counts.steps, name, self._figures)
             words = "  ".join(f"{key} {value:.4g}" for key, value in self._figures.items())
             progress.say(f"{name}, after {self._counts.steps} steps: {words}")
@@ -380,13 +381,7 @@ class Trainer:
         assert isinstance(bad, torch.Tensor)
         return not bool(bad)
 
-    def _memory_advice(self) -> str:
-        width, height = self.config.data.size
-        words = f"out of memory: lower batch_size (now {self.config.batch_size}) or data.size (now {width}x{height})"
-        return words if self.config.precision != "32-true" else f"{words}, or set precision=bf16-mixed"
 
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    is_ours = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-    return is_ours or "allocate memory" in text or "out of memory" in text
+def _prepare_worker(worker: int) -> None:
+    ignore_signals()
+    worker_init(worker)

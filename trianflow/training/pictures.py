@@ -42,7 +42,7 @@ def _numpy(x: Tensor) -> np.ndarray:
 
 
 def _rgb(image: Tensor) -> np.ndarray:
-    return (_numpy(image).transpose(1, 2, 0) * 255).round().clip(0, 255).astype(np.uint8)
+    return (_numpy(image).transpose(1, 2, 0) * 255).round().clip(0, 255).astype(np.uint8, order="C")
 
 
 def _grey(x: Tensor) -> np.ndarray:
@@ -51,7 +51,7 @@ def _grey(x: Tensor) -> np.ndarray:
 
 def _points(image: np.ndarray, p: Tensor, depth: Tensor, valid: Tensor) -> np.ndarray:
     """The darkened image with the points on it, coloured by inverse depth."""
-    canvas = image // 2
+    canvas = np.ascontiguousarray(image // 2)
     if not bool(valid.any()):
         return canvas
     where, inverse = p[valid].detach().round().int().cpu().numpy(), _numpy(1 / depth[valid])

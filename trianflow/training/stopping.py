@@ -9,6 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def ignore_signals() -> None:
+    """For processes that load data: Ctrl-C and a job's end reach them too, but the process that trains decides."""
+    for kind in SIGNALS:
+        signal.signal(kind, signal.SIG_IGN)
+
 
 class Stopping:
     """Whether to stop after the step at hand.
@@ -38,7 +46,7 @@ class Stopping:
             self._asked.set()
             signal.signal(number, before[number])
 
-        for kind in (signal.SIGINT, signal.SIGTERM):
+        for kind in SIGNALS:
             before[kind] = signal.signal(kind, on_signal)
         try:
             yield

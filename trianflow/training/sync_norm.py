@@ -25,7 +25,9 @@ class SyncedBatchNorm(nn.BatchNorm2d):
         total = sums[-1].detach()
         mean = sums[:channels] / total
         variance = sums[channels:-1] / total - mean.square()
-        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
         with torch.no_grad():
             self.num_batches_tracked += 1
             rate = 0.1 if self.momentum is None else self.momentum

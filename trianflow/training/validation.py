@@ -38,7 +38,7 @@ def validate(
     """Figures of merit over a set of pairs.
 
     Args:
-        system: its mode (training or evaluation) is restored afterwards.
+        system: the modes (training or evaluation) of all its parts are restored afterwards.
         batches: pairs.
         with_depth: whether the depth network has learned something worth a look.
         device: of the system.
@@ -51,7 +51,7 @@ def validate(
         triangulated points) and with true depth `abs_rel` and `abs_rel_constant` (of the best constant depth), both
         scaled by the median. What no pair has is left out.
     """
-    was_training = system.training
+    modes = [(module, module.training) for module in system.modules()]
     system.eval()
     found: dict[str, list[Tensor]] = defaultdict(list)
     try:
@@ -59,7 +59,8 @@ def validate(
             for name, values in _measure(system, batch.to(device), with_depth).items():
                 found[name].append(values.double().flatten().cpu())
     finally:
-        system.train(was_training)
+        for module, training in modes:
+            module.training = training
     figures = {}
     for name, parts in found.items():
         values = torch.cat(parts)

@@ -14,7 +14,8 @@ _MOST_PAIRS = 1_000_000  # of a synthetic source: the numbers of its pairs stay 
 class PathSource(Settings):
     """Recorded frames; a pair is a frame and the one `stride` frames later."""
 
-    path: str = Field(description="video, folder of images, dataset sequence or glob pattern")
+    path: str = Field(description="video, folder, dataset sequence or glob pattern; of folders: a source for each")
+    exclude: tuple[str, ...] = Field((), description="folders matched by a pattern that are left out: parts of the path")
     calib: str | None = Field(None, description="calibration file; default: the one found beside the frames")
     stride: PositiveInt = Field(1, description="frames from the first to the second image of a pair")
     start: int = Field(0, ge=0, description="first frame")
@@ -59,6 +60,7 @@ class DataConfig(Settings):
         "stretch",
         description="stretch resizes each axis on its own; crop scales to cover and cuts a window (random in training)",
     )
+    root: str | None = Field(None, description="folder from which relative paths of the sources start")
     train: tuple[Source, ...] = Field((), description="sources of the training pairs")
     val: tuple[Source, ...] = Field((), description="sources of the validation pairs")
     flip: float = Field(0.5, ge=0, le=1, description="probability of mirroring a training pair left to right")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from bisect import bisect_right
 from collections.abc import Sequence
 from copy import copy
@@ -135,21 +136,39 @@ def open_dataset(config: DataConfig, split: Literal["train", "val"], seed: int, 
     sources: list[PairSource] = []
     notes: list[str] = []
     cache = None if config.cache is None else Path(config.cache).expanduser()
-    for number, source in enumerate(getattr(config, split)):
-        try:
-            if isinstance(source, PathSource):
-                name = source.path
-                sources.append(RecordedPairs(source, config.size, config.fit, config.min_motion, cache))
-            else:
-                name = "synthetic"
-                sources.append(RenderedPairs(source, config.size, cache))
-        except TrianflowError as error:
-            raise type(error)(f"{split}[{number}] ({name}): {error}") from error
-        notes += [f"{split}[{number}] ({name}): {note}" for note in sources[-1].notes]
+    for number, listed in enumerate(getattr(config, split)):
+        for source in expand_source(listed, config.root) if isinstance(listed, PathSource) else [listed]:
+            name = source.path if isinstance(source, PathSource) else "synthetic"
+            try:
+                if isinstance(source, PathSource):
+                    sources.append(RecordedPairs(source, config.size, config.fit, config.min_motion, cache))
+                else:
+                    sources.append(RenderedPairs(source, config.size, cache))
+            except TrianflowError as error:
+                raise type(error)(f"{split}[{number}] ({name}): {error}") from error
+            notes += [f"{split}[{number}] ({name}): {note}" for note in sources[-1].notes]
     if not sources:
         raise UsageError(f"the data has no source for {split}: give {split} a list with a path or synthetic")
     augmentation = Augmentation(config.flip, config.jitter) if augment else None
     return PairDataset(sources, config.size, seed, augmentation, notes)
+
+
+def expand_source(source: PathSource, root: str | None) -> list[PathSource]:
+    """A source with its paths below `root`; one for each folder where its path is a pattern that matches folders.
+
+    Raises:
+        UsageError: `exclude` leaves nothing of what the pattern matches.
+    """
+    base = Path(root or ".").expanduser()
+    places = {key: getattr(source, key) for key in ("path", "calib", "poses", "depth")}
+    placed = {key: str(base / Path(place).expanduser()) for key, place in places.items() if place is not None}
+    found = [Path(p) for p in sorted(glob.glob(placed["path"]))] if glob.has_magic(placed["path"]) else []
+    folders = [folder for folder in found if folder.is_dir()]
+    kept = [folder for folder in folders if not any(name in str(folder) for name in source.exclude)]
+    if folders and not kept:
+        raise UsageError(f"{placed['path']}: all of its {len(folders)} folders are excluded")
+    paths = [str(folder) for folder in kept] or [placed["path"]]
+    return [source.model_copy(update=placed | {"path": path}) for path in paths]
 
 
 def worker_init(worker: int) -> None:

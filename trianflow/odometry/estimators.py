@@ -1,0 +1,94 @@
+"""The flow and the depth that a configuration names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from trianflow.config import NetworkConfig, OdometryConfig
+from trianflow.depth.interface import DepthEstimator
+from trianflow.depth.learned import LearnedDepth
+from trianflow.errors import UsageError
+from trianflow.flow.dis import DISFlow
+from trianflow.flow.interface import FlowEstimator
+from trianflow.flow.learned import LearnedFlow
+from trianflow.inference import size_of
+from trianflow.weights import Weights, load_weights
+
+
+def learned_flow(config: NetworkConfig, weights: Weights | None = None) -> LearnedFlow:
+    """The flow network of a configuration.
+
+    Args:
+        config: weights, device, size.
+        weights: those of the configuration, where they have been loaded already.
+
+    Raises:
+        UsageError: no such weights or device, or no flow network in them.
+        TrianflowError: the weights cannot be read.
+    """
+    weights = (weights or load_weights(config.weights)).rgb()
+    if weights.flow is None:
+        raise UsageError(f"the weights '{config.weights}' hold no flow network")
+    return LearnedFlow(weights.flow, config.device, size_of(weights.card), config.network_size)
+
+
+def learned_depth(config: NetworkConfig, weights: Weights | None = None) -> LearnedDepth:
+    """The depth network of a configuration; arguments and errors as of `learned_flow`."""
+    weights = (weights or load_weights(config.weights)).rgb()
+    if weights.depth is None:
+        raise UsageError(f"the weights '{config.weights}' hold no depth network")
+    return LearnedDepth(weights.depth, config.device, size_of(weights.card), config.network_size)
+
+
+@dataclass(frozen=True)
+class Estimators:
+    """What the odometry computes from images by itself.
+
+    Attributes:
+        flow: between two images.
+        depth: of one image; None where depth is measured, or not wanted.
+    """
+
+    flow: FlowEstimator
+    depth: DepthEstimator | None = None
+
+    @classmethod
+    def of(cls, config: OdometryConfig, measured_depth: bool = False) -> Estimators:
+        """What a configuration asks for.
+
+        Args:
+            config: networks are loaded for the flow `pwc`, and for the scale `depth` without measured depth.
+            measured_depth: whether the frames carry depth.
+
+        Raises:
+            UsageError, TrianflowError: as of `learned_flow`.
+        """
+        wants_depth = config.scale == "depth" and not measured_depth
+        weights = None
+        if wants_depth or config.flow == "pwc":
+            needs = "flow by pwc" if config.flow == "pwc" else "--scale depth without --depth DIR"
+            try:
+                weights = load_weights(config.weights)
+            except UsageError as error:
+                raise UsageError(f"{needs} needs weights (--weights): {error}") from None
+        flow = learned_flow(config, weights) if config.flow == "pwc" else DISFlow(config.flow_preset)
+        return cls(flow, learned_depth(config, weights) if wants_depth else None)
+
+    @classmethod
+    def pretrained(cls, weights: str, config: OdometryConfig) -> tuple[OdometryConfig, Estimators]:
+        """The flow of weights, and their depth where they have one, with the configuration that uses both."""
+        loaded = load_weights(weights)
+        scale = config.scale if loaded.depth is None else "depth"
+        config = config.model_copy(update={"flow": "pwc", "weights": str(weights), "scale": scale})
+        depth = None if loaded.depth is None else learned_depth(config, loaded)
+        return config, cls(learned_flow(config, loaded), depth)
+
+    def facts(self) -> dict[str, Any]:
+        """Which networks there are, and how they run: for the report."""
+        networks = {"flow": self.flow, "depth": self.depth}
+        return {
+            name: {"device": str(n.device), "precision": str(n.dtype).removeprefix("torch.")}
+            for name, n in networks.items()
+            if isinstance(n, (LearnedFlow, LearnedDepth))
+        }
