@@ -20,7 +20,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 DEFAULT_SIZE = (832, 256)  # width and height whose area is worked at where the weights name none (paper)
 _MULTIPLE = 64  # of the sides, as the networks halve an image up to six times
 _CLOSE = 0.1  # share by which a side may change to become such a multiple
-_CORES = torch.get_num_threads()  # before anyone asks for fewer
+THREADS = torch.get_num_threads()  # of a network on the CPU: what torch has before anyone asks for fewer
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -67,7 +67,7 @@ def running() -> Iterator[None]:
     take all cores in one thread beside geometry that keeps to a single one in another.
     """
     before = torch.get_num_threads()
-    torch.set_num_threads(_CORES)
+    torch.set_num_threads(THREADS)
     try:
         with torch.inference_mode():
             yield

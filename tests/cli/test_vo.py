@@ -281,7 +281,7 @@ def test_nothing_to_work_on(drive: Path, tmp_path: Path, trianflow, case: str) -
         (["matches.count=lots"], 2, "matches.count"),
         (["--flow", "magic"], 2, "flow"),
         (["--seed", "-1"], 2, "seed"),
-        (["--scale", "depth"], 2, "--depth"),
+        (["--scale", "depth", "--weights", "nothing"], 2, "--depth"),
         (["--depth", "nowhere"], 2, "no such folder"),
         (["--start", "99"], 2, "beyond the end"),
         (["--gt", "nowhere.tum"], 1, "cannot read the trajectory"),

@@ -93,7 +93,7 @@ def test_cost_volume_of_each_item_and_layout() -> None:
         assert torch.equal(correlation(f_a[i : i + 1], f_b[i : i + 1])[0], volume[i])
     last = [f.contiguous(memory_format=torch.channels_last) for f in (f_a, f_b)]
     torch.testing.assert_close(correlation(*last), volume)
-    with pytest.raises(ValueError, match="two .B, C, H, W. maps"):
+    with pytest.raises(ValueError, match=r"two .B, C, H, W. maps"):
         correlation(f_a, f_b[..., 1:])
 
 
@@ -206,5 +206,5 @@ def test_layout_and_precision_change_little() -> None:
 
 @pytest.mark.parametrize("shapes", [((1, 3, 64, 64), (1, 3, 64, 65)), ((1, 1, 64, 64),) * 2, ((3, 64, 64),) * 2])
 def test_images_that_do_not_fit(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
-    with pytest.raises(ValueError, match="two .B, 3, H, W. images"):
+    with pytest.raises(ValueError, match=r"two .B, 3, H, W. images"):
         PWCNet()(*(torch.zeros(shape) for shape in shapes))

@@ -1,5 +1,6 @@
 """The odometry on a flow that is exact, so that what is tested is the odometry."""
 
+import dataclasses
 import threading
 import time
 
@@ -17,6 +18,7 @@ from trianflow.geometry.camera import Camera
 from trianflow.geometry.warping import rigid_flow
 from trianflow.odometry.pipeline import VisualOdometry
 from trianflow.odometry.step import StepStatus
+from trianflow.pose.two_view import TwoViewStatus
 from trianflow.trajectory import Trajectory
 
 CAMERA = Camera(160.0, 160.0, 119.5, 59.5, 240, 120)
@@ -275,3 +277,98 @@ def test_distortion_is_removed_and_wrong_sizes_bridged():
     first = odometry.track(Frame(0, 0.0, rng.integers(0, 255, (120, 240), dtype=np.uint8)))
     second = odometry.track(Frame(1, 0.1, rng.integers(0, 255, (60, 240), dtype=np.uint8)))
     assert (first.status, second.status) == (StepStatus.FIRST, StepStatus.BRIDGED)
+
+
+class Predicted:
+    """The exact depth as if a network had said it, in a unit of its own, with errors; and how often it was asked."""
+
+    def __init__(self, world, factor=1.0, noise=0.0):
+        self.world, self.factor, self.noise, self.asked = world, factor, noise, []
+
+    def depth(self, image):
+        i = self.world.encode(image)
+        self.asked.append(i)
+        coarse = np.random.default_rng(i).normal(0, self.noise, (6, 12)).astype(np.float32)
+        error = np.kron(coarse, np.ones((20, 20), np.float32))  # of whole regions, as a network's
+        return self.world.depth(i) * np.float32(self.factor) * np.exp(error)
+
+
+DEPTH = CONFIG.model_copy(update={"scale": "depth"})
+
+
+def test_predicted_depth_gives_the_scale():
+    world = Corridor(drive(20))
+    depth = Predicted(world, factor=0.1)
+    odometry = VisualOdometry(CAMERA, DEPTH, world, depth)
+    steps = list(odometry.stream(world.frames()))
+    assert {s.status for s in steps[1:]} == {StepStatus.OK}
+    assert {s.scale_source for s in steps[1:]} == {"network"}
+    assert depth.asked == list(range(20))  # each frame once
+    expected = world.T_wc.copy()
+    expected[:, :3, 3] *= 0.1
+    np.testing.assert_allclose(odometry.trajectory.T_wc, expected, atol=0.002)
+
+
+def test_poor_predicted_depth_spoils_no_direction():
+    """Regions wrong by 20 % each: rotation and direction stay those of two-view geometry, lengths are right by 3 %."""
+    world = Corridor(drive(20))
+    odometry = VisualOdometry(CAMERA, DEPTH, world, Predicted(world, noise=0.2))
+    for frame in world.frames():
+        odometry.track(frame)
+    found, truth = (np.linalg.inv(T[:-1]) @ T[1:] for T in (odometry.trajectory.T_wc, world.T_wc))
+    np.testing.assert_allclose(found[:, :3, :3], truth[:, :3, :3], atol=1e-3)
+    lengths = [np.linalg.norm(T[:, :3, 3], axis=1, keepdims=True) for T in (found, truth)]
+    np.testing.assert_allclose(found[:, :3, 3] / lengths[0], truth[:, :3, 3] / lengths[1], atol=0.02)
+    ratio = lengths[0] / lengths[1]
+    assert np.abs(np.log(ratio)).max() < 0.15
+    assert abs(np.log(ratio).mean()) < 0.03
+
+
+def test_measured_depth_is_preferred_to_predicted():
+    world = Corridor(drive(5))
+    depth = Predicted(world)
+    odometry = VisualOdometry(CAMERA, DEPTH, world, depth)
+    frames = world.frames(with_depth=True)
+    frames[3] = world.frame(3)  # one without: no other unit comes in
+    steps = [odometry.track(f) for f in frames]
+    assert depth.asked == []
+    assert {s.scale_source for s in steps[1:4]} == {"depth"}
+    np.testing.assert_allclose(odometry.trajectory.T_wc, world.T_wc, atol=0.05)
+
+
+def test_a_key_frame_without_a_pose_is_found_by_predicted_depth(monkeypatch):
+    """Where two-view geometry fails, the pose comes from the predicted depth."""
+    world = Corridor(drive(4))
+    odometry = VisualOdometry(CAMERA, DEPTH, world, Predicted(world))
+    compare = odometry._compare
+
+    def failing(flow):
+        pair = compare(flow)
+        status = torch.full_like(pair.view.status, int(TwoViewStatus.NO_CONSENSUS))
+        return dataclasses.replace(pair, view=dataclasses.replace(pair.view, status=status))
+
+    monkeypatch.setattr(odometry, "_compare", failing)
+    steps = [odometry.track(f) for f in world.frames()]
+    assert {(s.status, s.scale_source) for s in steps[1:]} == {(StepStatus.PNP, "network")}
+    np.testing.assert_allclose(odometry.trajectory.T_wc, world.T_wc, atol=0.02)
+
+
+class Counting(Corridor):
+    """Which images were encoded."""
+
+    def __init__(self, T_wc):
+        super().__init__(T_wc)
+        self.encoded = []
+
+    def encode(self, image):
+        self.encoded.append(super().encode(image))
+        return self.encoded[-1]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_each_frame_is_encoded_once(streamed):
+    world = Counting(drive(12))
+    odometry = VisualOdometry(CAMERA, CONFIG, world)
+    steps = list(odometry.stream(world.frames())) if streamed else [odometry.track(f) for f in world.frames()]
+    assert len(steps) == 12
+    assert world.encoded == list(range(12))

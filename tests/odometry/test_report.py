@@ -76,6 +76,8 @@ def test_remarks_are_told_once_a_kind() -> None:
         (True, ["unit", "depth"], "arbitrary"),
         (True, ["", "structure"], "arbitrary"),
         (False, ["pnp", "structure"], "arbitrary"),
+        (False, ["", "network", "velocity"], "network"),
+        (False, ["unit", "network"], "arbitrary"),
     ],
 )
 def test_unit(metric: bool, sources: list[str], unit: str) -> None:

@@ -77,6 +77,11 @@ def environment() -> dict[str, Any]:
     import numpy as np
     import torch
 
+    from trianflow.inference import THREADS, choose_device, choose_precision
+    from trianflow.weights import list_weights
+
+    device = choose_device("auto")
+    precision = str(choose_precision(device)).removeprefix("torch.")
     devices = ["cpu"]
     devices += [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
@@ -89,6 +94,8 @@ def environment() -> dict[str, Any]:
         "numpy": np.__version__,
         "evo": _version("evo"),
         "devices": ", ".join(devices),
+        "networks": f"{precision} on {device}" + (f", {THREADS} threads" if device.type == "cpu" else ""),
+        "weights": ", ".join(w.name for w in list_weights()) or "none bundled",
         "threads": f"{torch.get_num_threads()} torch, {cv2.getNumThreads()} opencv, {os.cpu_count()} cores",
     }
 

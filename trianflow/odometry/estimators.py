@@ -12,7 +12,7 @@ from trianflow.errors import UsageError
 from trianflow.flow.dis import DISFlow
 from trianflow.flow.interface import FlowEstimator
 from trianflow.flow.learned import LearnedFlow
-from trianflow.inference import size_of
+from trianflow.inference import THREADS, size_of
 from trianflow.weights import Weights, load_weights
 
 
@@ -88,7 +88,7 @@ class Estimators:
         """Which networks there are, and how they run: for the report."""
         networks = {"flow": self.flow, "depth": self.depth}
         return {
-            name: {"device": str(n.device), "precision": str(n.dtype).removeprefix("torch.")}
+            name: {"device": str(n.device), "precision": str(n.dtype).removeprefix("torch."), "threads": THREADS}
             for name, n in networks.items()
             if isinstance(n, (LearnedFlow, LearnedDepth))
         }

@@ -110,7 +110,7 @@ class RunReport:
 
     @property
     def unit(self) -> str:
-        """What has set the scale all along: measured depth (`metres`), that of a network (`network`), or `arbitrary`."""
+        """What has set the scale all along: `metres` measured depth, `network` that of a network, else `arbitrary`."""
         sources = {row["scale_source"] for row in self.rows}
         if "unit" in sources:
             return "arbitrary"

@@ -42,7 +42,7 @@ def _numpy(x: Tensor) -> np.ndarray:
 
 
 def _rgb(image: Tensor) -> np.ndarray:
-    return (_numpy(image).transpose(1, 2, 0) * 255).round().clip(0, 255).astype(np.uint8, order="C")
+    return (np.nan_to_num(_numpy(image)).transpose(1, 2, 0) * 255).round().clip(0, 255).astype(np.uint8, order="C")
 
 
 def _grey(x: Tensor) -> np.ndarray:

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from trianflow.config import load_settings
 from trianflow.data.pairs.config import DataConfig, PathSource, SyntheticSource
+from trianflow.data.pairs.dataset import expand_source
 from trianflow.errors import UsageError
 
 
@@ -25,8 +26,8 @@ def test_yaml(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("train: [{path: a, strid: 2}]", "train.0.path.strid"),
-        ("train: [{synthetic: 5, path: a}]", "train.0.synthetic.path"),
+        ("train: [{path: a, strid: 2}]", r"train\[0\].strid.; did you mean .train\[0\].stride"),
+        ("train: [{synthetic: 5, path: a}]", r"unknown key .train\[0\].(synthetic|path)"),
         ("train: [{stride: 1}]", "train.0.path.path"),
         ("train: [a.mp4]", "train.0"),
         ("train: [{path: a, start: 5, end: 6}]", "no pair of frames"),
@@ -47,3 +48,23 @@ def test_python() -> None:
     with pytest.raises(ValidationError):
         DataConfig(train=[SyntheticSource(synthetic=3)], val=[SyntheticSource(synthetic=3)])
     assert DataConfig(train=[PathSource(path="a")]).train[0].stride == 1
+
+
+def test_a_pattern_of_folders_is_a_source_each(tmp_path) -> None:
+    for name in ("00", "01", "09"):
+        (tmp_path / "sequences" / name).mkdir(parents=True)
+    source = PathSource(path="sequences/0*", exclude=("01",), calib="calib.txt", stride=2)
+    found = expand_source(source, str(tmp_path))
+    assert [s.path for s in found] == [str(tmp_path / "sequences" / name) for name in ("00", "09")]
+    assert {(s.calib, s.stride) for s in found} == {(str(tmp_path / "calib.txt"), 2)}
+    with pytest.raises(UsageError, match="all of its 3 folders are excluded"):
+        expand_source(PathSource(path="sequences/*", exclude=("sequences",)), str(tmp_path))
+
+
+def test_other_paths_stay_one_source(tmp_path) -> None:
+    (tmp_path / "1.png").touch()
+    for path in ("*.png", "drive.mp4", "/absolute/drive.mp4"):
+        (only,) = expand_source(PathSource(path=path), str(tmp_path))
+        assert only.path == (path if path.startswith("/") else str(tmp_path / path))
+    (only,) = expand_source(PathSource(path="drive.mp4", poses="poses.txt"), None)
+    assert (only.path, only.poses) == ("drive.mp4", "poses.txt")

@@ -1,0 +1,111 @@
+"""Settings of a run: schedules, lengths, and wrong keys at any depth."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from trianflow.config import load_settings
+from trianflow.errors import UsageError
+from trianflow.systems.config import LossWeights
+from trianflow.training.config import StageConfig, Stages, TrainConfig
+
+LOSSES = LossWeights(pixel=1.0)
+
+
+def stage(**values: object) -> StageConfig:
+    return StageConfig(train=("flow",), losses=LOSSES, **values)  # type: ignore[arg-type]
+
+
+def test_constant_rate() -> None:
+    assert {stage(lr=3e-4).rate(step, 100) for step in range(100)} == {3e-4}
+
+
+def test_warmup_then_cosine() -> None:
+    config = stage(lr=1e-3, warmup=10, lr_end=0.1)
+    rates = [config.rate(step, 110) for step in range(110)]
+    assert rates[:10] == pytest.approx([1e-4 * (i + 1) for i in range(10)])
+    assert rates[10] == pytest.approx(1e-3)
+    assert rates[60] == pytest.approx(0.55e-3)
+    assert rates[35] == pytest.approx(1e-3 * (0.1 + 0.9 * (1 + math.cos(math.pi / 4)) / 2))
+    assert all(a >= b for a, b in zip(rates[9:], rates[10:]))
+    assert config.rate(110, 110) == pytest.approx(1e-4)
+    assert config.rate(500, 110) == pytest.approx(1e-4)
+    assert stage(lr=1.0, warmup=10).rate(4, 5) == pytest.approx(0.5), "a stage shorter than its warmup"
+
+
+def test_epochs_to_steps() -> None:
+    assert stage(epochs=3).length(100, 8) == 3 * 12
+    assert stage(epochs=0.5).length(100, 8) == 6
+    assert stage(epochs=0.01).length(100, 8) == 1
+    assert stage(epochs=2).length(3, 8) == 2
+    assert stage(epochs=3, steps=7).length(100, 8) == 7
+
+
+def test_published_stages() -> None:
+    listed = Stages().listed()
+    assert [(name, s.train, s.epochs) for name, s in listed] == [
+        ("flow", ("flow",), 20),
+        ("depth", ("depth",), 20),
+        ("joint", ("flow", "depth"), 10),
+    ]
+    assert listed[2][1].losses.epipolar == 0.002
+    assert [name for name, _ in Stages(flow=None, depth=None).listed()] == ["joint"]
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("batchsize=4", "'batchsize'; did you mean 'batch_size'"),
+        ("data.sise=[64,64]", "'data.sise'; did you mean 'data.size'"),
+        ("stages.flo.lr=1", "'stages.flo'; did you mean 'stages.flow'"),
+        ("stages.flow.losses.sim=1", "'stages.flow.losses.sim'; did you mean 'stages.flow.losses.ssim'"),
+        ("stages.flow={losses: {flow_smoth: 1}}", "did you mean 'stages.flow.losses.flow_smooth'"),
+        ("system.geometry.two_view.treshold=1", "did you mean 'system.geometry.two_view.threshold'"),
+        ("data.train=[{pth: drive.mp4}]", r"'data.train\[0\].pth'; did you mean 'data.train\[0\].path'"),
+        ("data.train=[{synthetic: 4}, {path: a, strid: 2}]", r"did you mean 'data.train\[1\].stride'"),
+        ("data.train=[{sythetic: 4}]", r"did you mean 'data.train\[0\].synthetic'"),
+        ("data.val=[{synthetic: 4, sed: 1}]", r"did you mean 'data.val\[0\].seed'"),
+        ("data.train=[3]", "data.train.0"),
+        ("data.train={synthetic: 3}", "data.train"),
+        ("stages.flow=3", "stages.flow"),
+        ("stages.flow.losses.ssim=-1", "stages.flow.losses.ssim: .*greater than or equal to 0"),
+        ("stages.flow.train=[pose]", "stages.flow.train.0: .*'flow' or 'depth'"),
+        ("stages.flow.train=[]", "stages.flow.train"),
+        ("stages.flow.train=[depth]", "no loss looks at depth"),
+        ("stages.flow.losses={pixel: 0, ssim: 0, flow_smooth: 0}", "all losses have weight zero"),
+        ("precision=fp16", "precision: .*'bf16-mixed'"),
+        ("accelerator=gpu", "accelerator: .*'cuda'"),
+        ("batch_size=0", "batch_size: .*greater than 0"),
+        ("data.size=[64]", "data.size"),
+    ],
+)
+def test_wrong_settings(word: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message) as error:
+        load_settings(TrainConfig(), None, [word])
+    assert "\n" not in str(error.value)
+
+
+def test_a_stage_is_left_out_by_null(tmp_path: Path) -> None:
+    file = tmp_path / "train.yaml"
+    file.write_text("stages:\n  depth: null\n  joint:\n    losses: {rigid_flow: 0.5}\n    epochs: 1\n")
+    config = load_settings(TrainConfig(), file)
+    assert [name for name, _ in config.stages.listed()] == ["flow", "joint"]
+    joint = config.stages.joint
+    assert joint is not None
+    assert (joint.losses.rigid_flow, joint.losses.ssim, joint.epochs) == (0.5, 0.85, 1)
+
+
+def test_what_losses_need() -> None:
+    def needs(**values: float) -> tuple[bool, bool, bool]:
+        weights = LossWeights(**values)
+        return weights.need_flow_losses, weights.need_geometry, weights.need_depth
+
+    assert needs() == (False, False, False)
+    for name in ("pixel", "ssim", "flow_smooth", "flow_consistency"):
+        assert needs(**{name: 0.1}) == (True, False, False)
+    assert needs(epipolar=0.1) == (False, True, False)
+    for name in ("triangulation", "depth_consistency", "rigid_flow", "depth_smooth"):
+        assert needs(**{name: 0.1}) == (False, True, True)
