@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trianflow.config import OdometryConfig, TwoViewConfig, load_settings
+from trianflow.config import OdometryConfig, Settings, TwoViewConfig, load_settings
 from trianflow.errors import UsageError
 
 
@@ -115,3 +115,42 @@ def test_words_with_empty_keys(word: str) -> None:
 def test_words_that_are_no_yaml(word: str) -> None:
     with pytest.raises(UsageError):
         load_settings(OdometryConfig(), None, [word])
+
+
+class _Circle(Settings):
+    circle: str = "unit"
+    radius: float = 1.0
+
+
+class _Square(Settings):
+    square: str = "unit"
+    side: float = 1.0
+    seed: int = 0
+
+
+class _Drawing(Settings):
+    first: _Circle | None = None
+    shapes: tuple[_Circle | _Square, ...] = ()
+    named: dict[str, int] | None = None
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("first={radios: 2}", r"'first\.radios'; did you mean 'first\.radius'\?"),
+        ("shapes=[{radius: 1}, {sid: 2}]", r"'shapes\[1\]\.sid'; did you mean 'shapes\[1\]\.side'\?"),
+        ("shapes=[{sqare: a}]", r"did you mean 'shapes\[0\]\.square'\?"),
+        ("shapes=[{seed: 1, radius: 2, sidee: 3}]", r"'shapes\[0\]\.radius'; known: square, side, seed"),
+        ("shapes=[{xyzzy: 1}]", r"'shapes\[0\]\.xyzzy'; known: circle, radius"),
+    ],
+)
+def test_unknown_keys_inside_of_lists_and_choices(word: str, hint: str) -> None:
+    with pytest.raises(UsageError, match=hint):
+        load_settings(_Drawing(), None, [word])
+
+
+def test_right_keys_inside_of_lists_and_choices() -> None:
+    words = ["shapes=[{side: 3}, {radius: 2}]", "first={radius: 4}", "named={anything: 1}"]
+    assert load_settings(_Drawing(), None, words) == _Drawing(
+        first=_Circle(radius=4), shapes=(_Square(side=3), _Circle(radius=2)), named={"anything": 1}
+    )

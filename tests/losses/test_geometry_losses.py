@@ -142,13 +142,25 @@ def test_align_scale_minimises_whatever_the_unit(dtype: torch.dtype, unit: float
     )
 
 
+def test_aligned_depth_has_no_gradient_along_its_unit() -> None:
+    """Whatever is computed from it: a network cannot lower a loss by making everything larger."""
+    depth, triangulated = draw(2, 9, low=1, high=3).requires_grad_(), draw(2, 9, seed=1, low=5, high=9).requires_grad_()
+    valid = draw(2, 9, seed=2) > 0.3
+    assert torch.autograd.gradcheck(lambda d: align_scale(d, triangulated.detach(), valid), depth)
+    aligned = align_scale(depth, triangulated, valid)[:, None] * depth
+    (gradient,) = torch.autograd.grad((aligned * draw(2, 9, seed=3)).sum(), depth)
+    torch.testing.assert_close((gradient * depth).sum(1), torch.zeros(2, dtype=torch.float64))
+    assert torch.autograd.grad(align_scale(depth, triangulated, valid).sum(), triangulated, allow_unused=True) == (None,)
+
+
 def test_align_scale_of_nothing_is_one_and_has_no_gradient() -> None:
     depth = torch.full((2, 5), 2.0).requires_grad_()
     triangulated = torch.full((2, 5), 5.0)
     valid = torch.tensor([[False] * 5, [True, False, True, True, False]])
     scale = align_scale(depth, triangulated, valid)
     torch.testing.assert_close(scale, torch.tensor([1.0, 2.5]))
-    assert not scale.requires_grad
+    (gradient,) = torch.autograd.grad(scale[0], depth)
+    assert not gradient.any()
     assert align_scale(depth[:, :0], triangulated[:, :0], valid[:, :0]).tolist() == [1.0, 1.0]
 
 

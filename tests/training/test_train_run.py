@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -20,6 +21,7 @@ from trianflow.data.pairs.sources import RawPair, UnreadablePair
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.training import loop
 from trianflow.training.checkpoint import Checkpoint
+from trianflow.training.failures import batches_of
 from trianflow.training.loop import LAST, Trainer, TrainingOutcome
 
 pytestmark = pytest.mark.usefixtures("small_networks")
@@ -105,7 +107,7 @@ def test_stages_change_their_networks_alone(raw_pairs: list[RawPair], tmp_path: 
     assert not any(torch.equal(states[3][key], states[7][key]) for key in norms)
 
 
-@pytest.mark.parametrize("reads", [3, 9, 13, 21])
+@pytest.mark.parametrize("reads", [5, 9, 13, 21])
 def test_a_crash_anywhere_changes_nothing(finished: Path, raw_pairs: list[RawPair], tmp_path: Path, reads: int) -> None:
     left = [reads]
 
@@ -257,13 +259,35 @@ def test_unreadable_pairs_are_told_once(raw_pairs: list[RawPair], tmp_path: Path
     assert len(lines) == 1
 
 
+def test_a_corrupt_picture_in_a_folder_is_told_once(raw_pairs: list[RawPair], tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(5):
+        cv2.imwrite(str(folder / f"{number}.png"), np.roll(raw_pairs[0].images[0], 2 * number, 1)[..., ::-1])
+    (folder / "calib.yaml").write_text("fx: 40\nfy: 40\ncx: 31.5\ncy: 31.5\nwidth: 64\nheight: 64\n")
+    (folder / "2.png").write_bytes((folder / "2.png").read_bytes()[:60])
+    words = (f"data.train=[{{path: {folder}}}]", "data.min_motion=0", "data.flip=0")
+    outcome = Trainer(tiny(*words), tmp_path / "out", quiet=True).run()
+    assert (outcome.finished, outcome.steps, outcome.skipped) == (True, 10, 0)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "2.png" in line]
+    assert len(lines) == 1
+    assert "another pair takes its place" in lines[0]
+
+
 def test_nothing_readable_is_one_line_from_a_worker_too(raw_pairs: list[RawPair], tmp_path: Path) -> None:
     def fail(number: int) -> None:
         raise UnreadablePair("gone")
 
-    for workers in (0, 1):
-        with pytest.raises(TrianflowError, match=r"^not one of the 6 pairs can be read, the first: gone$"):
-            train(tmp_path / str(workers), raw_pairs, f"workers={workers}", visit=fail)
+    with pytest.raises(TrianflowError, match=r"^not one of the 6 pairs can be read, the first: gone$"):
+        train(tmp_path, raw_pairs, visit=fail)
+
+    def from_worker() -> Iterator[PairBatch]:
+        text = "Caught TrianflowError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+        raise TrianflowError(f"{text}  File x\ntrianflow.errors.TrianflowError: all of it: gone\n")
+        yield
+
+    with pytest.raises(TrianflowError, match=r"^all of it: gone$"):
+        list(batches_of(from_worker()))
 
 
 @pytest.mark.parametrize(

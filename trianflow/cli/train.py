@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -64,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     config = load_settings(TrainConfig(), args.config, args.overrides)
     out = Path(args.out if args.out is not None else Path("runs") / Path(args.config).stem).expanduser()
     if args.restart and (out / LAST).is_file() and int(os.environ.get("RANK", 0)) == 0:
-        shutil.rmtree(out)
+        (out / LAST).unlink()
     quiet = getattr(args, "quiet", False)
     trainer = Trainer(config, out, args.overfit, args.minutes, quiet)
     outcome = trainer.run()

@@ -79,16 +79,19 @@ def align_scale(depth: Tensor, triangulated: Tensor, valid: Tensor) -> Tensor:
         valid: `(B, N)` bool.
 
     Returns:
-        `(B,)` without gradient; 1 where nothing is valid. By the ratio of the medians, which takes the unit away,
-        and the closed form of what is left.
+        `(B,)`; 1 where nothing is valid. By the ratio of the medians, which takes the unit away, and the closed form
+        of what is left. Differentiable in `depth`, so that what is computed from aligned depth does not depend on the
+        unit of the prediction. The published gradient stops here, which is the same to `triangulation_loss`, whose
+        minimum the scale is; the other terms would push the unit of the prediction without end.
 
     Source: TrianFlow, section 3.4.
     """
     if not depth.shape[-1]:
         return depth.new_ones(depth.shape[0])
-    depth, triangulated = depth.detach(), triangulated.detach()
     some = valid.any(-1)
-    median = torch.where(some, masked_median(depth, valid) / masked_median(triangulated, valid), 1.0)
+    depth, triangulated = torch.where(valid, depth, 1.0), torch.where(valid, triangulated.detach(), 1.0)
+    with torch.no_grad():
+        median = torch.where(some, masked_median(depth, valid) / masked_median(triangulated, valid), 1.0)
     scale = closed_form_scale(depth / median[:, None], triangulated, valid.to(depth.dtype)) / median
     return torch.where(some, scale, 1.0)
 

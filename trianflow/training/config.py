@@ -66,8 +66,8 @@ class Stages(Settings):
             update={
                 "epipolar": 0.002,
                 "rigid_flow": 0.01,
-                "triangulation": 1.0,
-                "depth_consistency": 0.1,
+                "triangulation": 0.1,
+                "depth_consistency": 0.01,
                 "depth_smooth": 1e-4,
             }
         ),

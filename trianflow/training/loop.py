@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,6 +101,9 @@ class Trainer:
         self.train_pairs: PairDataset
         self.val_pairs: PairDataset | None
         self.train_pairs, self.val_pairs = data or self._open_data(overfit)
+        if self.fabric.is_global_zero and not quiet:
+            for note in dict.fromkeys([*self.train_pairs.notes, *(self.val_pairs.notes if self.val_pairs else ())]):
+                print(f"trianflow: note: {note}", file=sys.stderr)
         self.stages = [
             (name, stage, stage.length(len(self.train_pairs), config.batch_size))
             for name, stage in config.stages.listed()
@@ -285,14 +289,16 @@ class Trainer:
             pin_memory=fabric.device.type == "cuda",
         )
 
-    def _validation_batches(self) -> Iterator[PairBatch]:
+    def _validation_batches(self, progress: TrainingProgress) -> Iterator[PairBatch]:
         if self.val_pairs is None:
             return
         count = min(self.config.val_pairs, len(self.val_pairs))
         chosen = [i * len(self.val_pairs) // count for i in range(count)]
         size = max(1, self.config.batch_size // self.fabric.world_size)
         for begin in range(0, count, size):
-            yield collate([self.val_pairs[0, i] for i in chosen[begin : begin + size]])
+            batch = collate([self.val_pairs[0, i] for i in chosen[begin : begin + size]])
+            self._report(batch.problems, progress)
+            yield batch
 
     # --- what a run leaves ----------------------------------------------------------------------------------
 
@@ -313,9 +319,8 @@ class Trainer:
     def _validate(self, name: str, stage: StageConfig, log: RunLog | None, progress: TrainingProgress) -> None:
         if log is not None and self.val_pairs is not None:
             with self.fabric.autocast():
-                self._figures = validate(
-                    self.system, self._validation_batches(), stage.losses.need_depth, self.fabric.device
-                )
+                batches = self._validation_batches(progress)
+                self._figures = validate(self.system, batches, stage.losses.need_depth, self.fabric.device)
             log.validation(self._counts.steps, name, self._figures)
             words = "  ".join(f"{key} {value:.4g}" for key, value in self._figures.items())
             progress.say(f"{name}, after {self._counts.steps} steps: {words}")

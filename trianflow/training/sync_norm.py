@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum of a tensor over all processes; as each of them uses it, so is its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grad: Tensor) -> Tensor:
+        return _SumOverProcesses.forward(None, grad[0].contiguous())
 
 
 class SyncedBatchNorm(nn.BatchNorm2d):
@@ -20,7 +36,7 @@ class SyncedBatchNorm(nn.BatchNorm2d):
         wide = x.float()
         count = wide.numel() / wide.shape[1]
         sums = torch.cat([wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3)), wide.new_tensor([count])])
-        sums = all_reduce(sums)
+        sums = _SumOverProcesses.apply(sums)
         channels = wide.shape[1]
         total = sums[-1].detach()
         mean = sums[:channels] / total
