@@ -150,7 +150,8 @@ def test_aligned_depth_has_no_gradient_along_its_unit() -> None:
     aligned = align_scale(depth, triangulated, valid)[:, None] * depth
     (gradient,) = torch.autograd.grad((aligned * draw(2, 9, seed=3)).sum(), depth)
     torch.testing.assert_close((gradient * depth).sum(1), torch.zeros(2, dtype=torch.float64))
-    assert torch.autograd.grad(align_scale(depth, triangulated, valid).sum(), triangulated, allow_unused=True) == (None,)
+    scale = align_scale(depth, triangulated, valid).sum()
+    assert torch.autograd.grad(scale, triangulated, allow_unused=True) == (None,)
 
 
 def test_align_scale_of_nothing_is_one_and_has_no_gradient() -> None:
