@@ -1,6 +1,6 @@
 """Does it learn? All three stages from scratch on the synthetic world, judged on scenes that were held out.
 
-    python tools/prove_learning.py            # about an hour and a half on two cores; goes on where it was stopped
+    python tools/prove_learning.py            # about an hour on two cores; goes on where it was stopped
     python tools/prove_learning.py --report   # only the report of what is there
 
 Runs, in `--out` (default out/prove_learning):
