@@ -1,8 +1,8 @@
-"""Pack real frames small, to be carried to another machine: resized JPEGs and their calibration under runs/packed.
+"""Pack real frames small, to take them to another machine: resized JPEGs and their calibration under runs/packed.
 
     python tools/release/pack.py FRAMES NAME --width 448 [--calib FILE] [--quality 90]
 
-Prints the size of what it wrote: 64 MiB in all may be carried.
+Prints the size of what it wrote.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     python tools/release/train.py --minutes 9 [--pieces DIR] [key=value ...]
 
 Takes the first run of the queue that is not done, goes on with it for so many minutes, and with the next where there is
-time left. State lies in runs/release/RUN. With --pieces, the weights so far are also left in DIR in files of less than
-16 MiB, for machines that hand back small files only; `--join DIR FILE` puts them together again.
+time left. State lies in runs/release/RUN. With --pieces, the weights so far and the checkpoint are also left in DIR as
+files of less than 16 MiB; `--join DIR FILE` puts the pieces of FILE's name together again.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 
 from trianflow.config import load_settings
+from trianflow.training.checkpoint import Checkpoint
 from trianflow.training.config import TrainConfig
-from trianflow.training.loop import Trainer
+from trianflow.training.loop import LAST, Trainer
 from trianflow.weights import load_weights, save_weights
 
 HERE = Path(__file__).parent
@@ -50,32 +51,37 @@ def slices(minutes: float, overrides: list[str]) -> Path | None:
 
 
 def split(file: Path, folder: Path) -> None:
-    """Cut a file, and the card beside it, into pieces."""
+    """Cut a file into numbered pieces; a weight file's card goes with it."""
     folder.mkdir(parents=True, exist_ok=True)
-    content = file.read_bytes()
-    for number, begin in enumerate(range(0, len(content), PIECE)):
-        (folder / f"{file.name}.{number:02d}").write_bytes(content[begin : begin + PIECE])
+    for old in folder.glob(f"{file.name}.[0-9][0-9]"):
+        old.unlink()
+    with open(file, "rb") as content:
+        for number, piece in enumerate(iter(lambda: content.read(PIECE), b"")):
+            (folder / f"{file.name}.{number:02d}").write_bytes(piece)
     card = file.with_suffix(".json")
-    (folder / card.name).write_bytes(card.read_bytes())
+    if file.suffix == ".safetensors":
+        (folder / card.name).write_bytes(card.read_bytes())
 
 
 def join(folder: Path, file: Path) -> None:
-    """Put the pieces of a weight file together, with its card, and check them."""
-    pieces = sorted(folder.glob("*.safetensors.[0-9][0-9]"))
+    """Put the pieces of a file together, a weight file with its card, and check them."""
+    pieces = sorted(folder.glob(f"{file.name}.[0-9][0-9]"))
     if not pieces:
-        sys.exit(f"{folder}: no pieces of a weight file")
+        sys.exit(f"{folder}: no pieces of {file.name}")
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(b"".join(piece.read_bytes() for piece in pieces))
-    file.with_suffix(".json").write_bytes(pieces[0].with_suffix("").with_suffix(".json").read_bytes())
-    load_weights(file)
+    if file.suffix == ".safetensors":
+        file.with_suffix(".json").write_bytes((folder / file.name).with_suffix(".json").read_bytes())
+        load_weights(file)
+    else:
+        Checkpoint.load(file)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=9.0)
-    parser.add_argument("--pieces", type=Path, help="leave the weights there, in pieces")
-    parser.add_argument(
-        "--join", type=Path, nargs=2, metavar=("DIR", "FILE"), help="put pieces together"
-    )
+    parser.add_argument("--pieces", type=Path, help="leave weights and checkpoint there, in pieces")
+    parser.add_argument("--join", type=Path, nargs=2, metavar=("DIR", "FILE"), help="put pieces together")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     args = parser.parse_args()
     if args.join:
@@ -83,9 +89,10 @@ def main() -> None:
         return
     newest = slices(args.minutes, args.overrides)
     if newest is None:
-        print("the queue is done")
+        print("nothing was trained: the queue is done, or the time too short")
     elif args.pieces:
         split(newest, args.pieces)
+        split(WORK / newest.stem / LAST, args.pieces)
 
 
 if __name__ == "__main__":
