@@ -154,3 +154,27 @@ def test_right_keys_inside_of_lists_and_choices() -> None:
     assert load_settings(_Drawing(), None, words) == _Drawing(
         first=_Circle(radius=4), shapes=(_Square(side=3), _Circle(radius=2)), named={"anything": 1}
     )
+
+
+class _Weights(Settings):
+    whole = True
+    near: float = 0.0
+    far: float = 0.0
+
+
+class _Scene(Settings):
+    weights: _Weights = _Weights(near=1.0, far=2.0)
+    other: _Weights | None = _Weights(near=3.0)
+
+
+def test_what_a_file_gives_as_a_whole(tmp_path: Path) -> None:
+    file = tmp_path / "scene.yaml"
+    file.write_text("weights: {near: 5}\n")
+    assert load_settings(_Scene(), file) == _Scene(weights=_Weights(near=5.0))
+    assert load_settings(_Scene(), None, ["weights.near=5"]) == _Scene(weights=_Weights(near=5.0, far=2.0))
+    words = ["weights.far=7", "other.far=4"]
+    assert load_settings(_Scene(), file, words) == _Scene(
+        weights=_Weights(near=5.0, far=7.0), other=_Weights(near=3.0, far=4.0)
+    )
+    file.write_text("other: {far: 1}\nweights: {}\n")
+    assert load_settings(_Scene(), file) == _Scene(weights=_Weights(), other=_Weights(far=1.0))

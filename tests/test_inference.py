@@ -113,6 +113,21 @@ def test_prepared_network() -> None:
     assert not network.weight.requires_grad
 
 
+def test_prepared_network_keeps_what_asks_for_it_in_full_precision() -> None:
+    """With every digit of the weights."""
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 1, 3))
+    network[1].full_precision = True
+    weights = [layer.weight.detach().clone() for layer in network]
+    for _ in range(2):
+        assert prepared(network, CPU, torch.bfloat16) is network
+        assert [layer.weight.dtype for layer in network] == [torch.bfloat16, torch.float32]
+        assert network[1].bias.dtype == torch.float32
+        assert torch.equal(network[0].weight, weights[0].bfloat16())
+        assert torch.equal(network[1].weight, weights[1])
+        assert network[1].weight.is_contiguous(memory_format=torch.channels_last)
+        assert not network[1].weight.requires_grad
+
+
 def test_threads_belong_to_the_thread_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """All cores inside, in any thread; and what was outside before, though the inside ends with an error."""
     monkeypatch.setattr(inference, "THREADS", 3)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from trianflow.flow.pwc import PWCNet
 from trianflow.weights import Weights, import_checkpoint, list_weights, load_weights, save_weights
 
 CARD = {"description": "of a test", "data": "none", "licence": "CC0-1.0", "steps": 3, "metrics": {"epe": 1.5}}
+NETWORKS = {"flow": {"normalize_features": True}}
 State = dict[str, Tensor]
 
 
@@ -153,6 +155,16 @@ def test_import_of_half_a_flow_network(tmp_path: Path, parts) -> None:
     assert set(caught.value.missing) == {f"pwc_model.{key}" for key in parts["pwc"]}
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_import_of_two_flow_networks(tmp_path: Path, parts, reverse: bool) -> None:
+    state = stage_3(parts) | renamed(parts, fpyramid="fpyramid.")
+    torch.save(dict(sorted(state.items(), reverse=reverse)), tmp_path / "two.pth")
+    with pytest.raises(TrianflowError, match="holds a network twice") as caught:
+        import_checkpoint(tmp_path / "two.pth")
+    assert "`fpyramid.*`" in str(caught.value)
+    assert "`model_pose.model_flow.fpyramid.*`" in str(caught.value)
+
+
 def test_import_of_another_network(tmp_path: Path) -> None:
     torch.save({"features.0.weight": torch.zeros(3)}, tmp_path / "vgg.pth")
     with pytest.raises(CheckpointError, match=r"3 missing \(fpyramid\.\*, .*1 extra \(features\.0\.weight\)"):
@@ -280,6 +292,7 @@ def test_order_of_the_colours(tmp_path: Path, flow: PWCNet, with_card: bool) -> 
     turned = found.rgb()
     assert (found.channels, turned.channels) == ("bgr", "rgb")
     assert turned.rgb() is turned
+    assert turned.card == found.card | {"channels": "rgb"}
     for bgr, rgb, original, first in (
         (found.flow, turned.flow, flow, "pyramid.conv1.0.weight"),
         (found.depth, turned.depth, depth, "encoder.encoder.conv1.weight"),
@@ -289,6 +302,24 @@ def test_order_of_the_colours(tmp_path: Path, flow: PWCNet, with_card: bool) -> 
         for key, value in original.state_dict().items():
             assert torch.equal(bgr.state_dict()[key], value), key
             assert torch.equal(rgb.state_dict()[key], value.flip(1) if key == first else value), key
+
+
+def test_file_of_the_same_content_is_the_same(tmp_path: Path, flow: PWCNet) -> None:
+    """And its metadata is one entry, as the order of several would be drawn by chance."""
+    sums = {save_weights(tmp_path / f"{i}.safetensors", flow, None, CARD)["sha256"] for i in range(3)}
+    assert len(sums) == 1
+    with safe_open(tmp_path / "0.safetensors", framework="pt") as file:
+        assert file.metadata() == {"trianflow": json.dumps({"channels": "rgb", "networks": NETWORKS}, sort_keys=True)}
+
+
+def test_older_files_are_read(tmp_path: Path, flow: PWCNet) -> None:
+    """Their metadata are two entries."""
+    told = {"networks": json.dumps(NETWORKS), "channels": '"bgr"'}
+    save_file({f"flow.{k}": v for k, v in flow.state_dict().items()}, tmp_path / "old.safetensors", told)
+    found = load_weights(tmp_path / "old.safetensors")
+    assert found.channels == "bgr"
+    assert found.flow is not None
+    assert found.flow.decoder.normalize_features
 
 
 def test_rgb_is_the_rule(small: Path) -> None:

@@ -30,19 +30,10 @@ from trianflow.inference import choose_device, choose_precision
 from trianflow.odometry.pipeline import VisualOdometry
 from trianflow.systems.config import LossWeights
 from trianflow.systems.trianflow import TrianFlow
+from trianflow.training.config import Stages
 from trianflow.weights import load_weights
 
 _FRAMES = 24
-_FLOW_LOSSES = LossWeights(pixel=0.15, ssim=0.85, flow_smooth=10.0)
-_JOINT_LOSSES = _FLOW_LOSSES.model_copy(
-    update={
-        "epipolar": 0.002,
-        "rigid_flow": 0.01,
-        "triangulation": 0.1,
-        "depth_consistency": 0.01,
-        "depth_smooth": 1e-4,
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -135,8 +126,9 @@ def run_benchmark(
         if loaded.flow is not None:
             system.flow.load_state_dict(load_weights(weights).rgb().flow.state_dict())  # type: ignore[union-attr]
         batch = _pair(frames, camera).to(device)
-        for name, losses in (("training step, flow", _FLOW_LOSSES), ("training step, flow and depth", _JOINT_LOSSES)):
-            step = _training_step(system, batch, losses, dtype)
+        stages = dict(Stages().listed())
+        for name, stage in (("training step, flow", "flow"), ("training step, flow and depth", "joint")):
+            step = _training_step(system, batch, stages[stage].losses, dtype)
             result.timings.append(Timing(name, _median_ms(step, max(3, repeats // 3), device)))
     return result
 

@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
@@ -15,8 +15,14 @@ from trianflow.errors import UsageError
 
 
 class Settings(BaseModel):
-    """Base of all configurations: immutable, and unknown keys are refused."""
+    """Base of all configurations: immutable, and unknown keys are refused.
 
+    Attributes:
+        whole: a mapping in a file is all there is: what it does not name has the default of its class, not that of the
+            place where it stands.
+    """
+
+    whole: ClassVar[bool] = False
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -115,6 +121,8 @@ S = TypeVar("S", bound=Settings)
 def load_settings(base: S, file: str | Path | None = None, overrides: Iterable[str] = ()) -> S:
     """`base` with the values of a YAML file and of `key=value` words, dotted keys reaching inside.
 
+    What is not given stays as in `base`, but for mappings in the file that are given as a whole (`Settings.whole`).
+
     Raises:
         UsageError: unknown key (with the nearest right one), wrong value, unreadable file.
     """
@@ -126,6 +134,7 @@ def load_settings(base: S, file: str | Path | None = None, overrides: Iterable[s
             raise UsageError(f"cannot read the configuration {file}: {str(error).splitlines()[0]}") from error
         if not isinstance(values, dict):
             raise UsageError(f"the configuration {file} is not a mapping of keys to values")
+    _complete(type(base), values)
     for word in overrides:
         key, equals, text = word.partition("=")
         if not equals:
@@ -147,6 +156,18 @@ def load_settings(base: S, file: str | Path | None = None, overrides: Iterable[s
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"configuration: {where}: {first['msg']} (got {first['input']!r})") from error
+
+
+def _complete(model: type[BaseModel], values: dict[str, Any]) -> None:
+    """Fill in, in place, what mappings that are given as a whole do not name."""
+    for key, value in values.items():
+        if not isinstance(value, dict) or key not in model.model_fields:
+            continue
+        for inner in _models_in(model.model_fields[key].annotation):
+            if issubclass(inner, Settings) and inner.whole:
+                values[key] = inner().model_dump() | value
+            else:
+                _complete(inner, value)
 
 
 def _merge(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

@@ -54,9 +54,17 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def prepared(network: N, device: torch.device, dtype: torch.dtype) -> N:
-    """The network itself, in eval mode, moved, and laid out as convolutions like it best."""
+    """The network itself, in eval mode, moved, and laid out as convolutions like it best.
+
+    Modules of it with a true attribute `full_precision` are left in float32.
+    """
     network.eval().requires_grad_(False)
-    return network.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    kept = [module for module in network.modules() if getattr(module, "full_precision", False)]
+    exact = [module.state_dict() for module in kept]
+    network.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for module, state in zip(kept, exact):
+        module.float().load_state_dict(state)
+    return network
 
 
 @contextmanager

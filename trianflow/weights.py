@@ -43,6 +43,7 @@ _PUBLISHED = (
 )
 _CLASSIFIER = "depth.encoder.encoder.fc."  # in published checkpoints, never used
 _CHANNELS = ("rgb", "bgr")
+_METADATA = "trianflow"  # of the file: `networks` and `channels`, which older files have as two entries
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Weights:
         first += [] if depth is None else [depth.get_parameter("encoder.encoder.conv1.weight")]
         for weight in first:
             weight.data = weight.data.flip(1)
-        return replace(self, flow=flow, depth=depth, channels="rgb")
+        return replace(self, card=self.card | {"channels": "rgb"}, flow=flow, depth=depth, channels="rgb")
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,8 @@ def save_weights(
     if broken:
         raise TrianflowError(f"{path}: not saved: {broken[0]} holds numbers that are not finite in {dtype}")
     told = {"networks": arguments, "channels": card.get("channels", "rgb")}
-    content = save(state, {key: json.dumps(value) for key, value in told.items()})
+    # One entry, as several would stand in the file in any order, and its checksum could not be repeated.
+    content = save(state, {_METADATA: json.dumps(told, sort_keys=True)})
     full = {"name": path.stem, **card, "networks": arguments, "sha256": hashlib.sha256(content).hexdigest()}
     text = json.dumps(full, indent=2, ensure_ascii=False) + "\n"
     try:
@@ -189,9 +191,10 @@ def import_checkpoint(path: str | Path) -> tuple[PWCNet | None, DepthNet | None]
     Raises:
         CheckpointError: keys are missing, unknown or of another shape; all are named as in the file. The unused
             classifier of the depth encoder is no error.
-        TrianflowError: the file cannot be read.
+        TrianflowError: the file cannot be read, or holds one network twice.
     """
     prefixes = {ours: theirs for ours, theirs, _ in _PUBLISHED}
+    seen: dict[str, str] = {}
     state: dict[str, Tensor] = {}
     extra = []
     for key, value in read_state_dict(path).items():
@@ -200,6 +203,10 @@ def import_checkpoint(path: str | Path) -> tuple[PWCNet | None, DepthNet | None]
         if match is None:
             extra.append(key)
         elif not (ours + match[2]).startswith(_CLASSIFIER):
+            before = seen.setdefault(ours, match[1])
+            if before != match[1]:
+                both = f"`{before}*` and `{match[1]}*`"
+                raise TrianflowError(f"{path}: holds a network twice, as {both}: take one of them out")
             prefixes[ours] = match[1]
             state[ours + match[2]] = value
     if not state:
@@ -282,6 +289,8 @@ def _read(path: Path, checksums: list[str]) -> tuple[dict[str, Tensor], dict[str
         with safe_open(path, framework="pt") as file:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no dict)
             told = file.metadata() or {}
+        if _METADATA in told:
+            return state, dict(json.loads(told[_METADATA]))
         return state, {key: json.loads(told[key]) for key in ("networks", "channels") if key in told}
     except OSError as e:
         raise TrianflowError(f"{path}: cannot read: {e.strerror or e}") from e

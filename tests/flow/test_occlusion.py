@@ -110,6 +110,20 @@ def test_score_is_as_written() -> None:
     torch.testing.assert_close(quality.score[:, 0], expected)
 
 
+@pytest.mark.parametrize("stride", [1, 3])
+def test_quality_gives_the_difference_with_its_gradient_and_nothing_else(stride: int) -> None:
+    flow = smooth_pair(2, 2)
+    flow = FlowPair(flow.flow_ab.requires_grad_(), flow.flow_ba.requires_grad_())
+    quality = flow_quality(flow, stride=stride)
+    expected = forward_backward_difference(flow.flow_ab, flow.flow_ba, stride)
+    assert torch.equal(quality.difference, expected)
+    for ours, theirs in zip(
+        *(torch.autograd.grad(x.square().sum(), (flow.flow_ab, flow.flow_ba)) for x in (quality.difference, expected))
+    ):
+        assert torch.equal(ours, theirs)
+    assert not (quality.visible.requires_grad or quality.consistent.requires_grad or quality.score.requires_grad)
+
+
 @pytest.mark.parametrize("stride", [2, 3])
 def test_stride_evaluates_every_nth_row_and_column(stride: int) -> None:
     flow = smooth_pair(3)

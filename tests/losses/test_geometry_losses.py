@@ -235,7 +235,7 @@ def losses(depth_a: Tensor, depth_b: Tensor, flow: Tensor, weight: Tensor) -> tu
     reprojection = reproject(depth_a, poses()[: depth_a.shape[0]].to(depth_a), K.to(depth_a))
     return (
         depth_consistency_loss(reprojection, depth_b, weight),
-        rigid_flow_loss(flow, reprojection, weight, detach=False),
+        rigid_flow_loss(flow, reprojection, weight),
     )
 
 
@@ -288,9 +288,9 @@ def test_a_static_scene_of_one_plane_costs_nothing() -> None:
     assert depth_consistency_loss(reprojection, wall - 1, weight).item() == pytest.approx(0, abs=1e-12)
     assert depth_consistency_loss(reprojection, wall, weight).item() == pytest.approx(0.2)
     flow = rigid_flow(wall, T_ba, K)
-    assert rigid_flow_loss(flow, reprojection, weight, True).item() == pytest.approx(0, abs=1e-12)
+    assert rigid_flow_loss(flow, reprojection, weight).item() == pytest.approx(0, abs=1e-12)
     flow = flow + torch.tensor([1.0, -3.0])[None, :, None, None]
-    assert rigid_flow_loss(flow, reprojection, weight, True).item() == pytest.approx(2)
+    assert rigid_flow_loss(flow, reprojection, weight).item() == pytest.approx(2)
 
 
 @pytest.mark.parametrize("nonsense", [torch.nan, torch.inf, 0.0])
@@ -325,18 +325,43 @@ def test_what_is_behind_the_camera_is_not_asked() -> None:
     assert reprojection.points.isfinite().all()
     assert not reprojection.inside[..., :4].any()
     flow = rigid_flow(torch.full_like(depth, 4.0), T_ba, K)
-    loss = rigid_flow_loss(flow, reprojection, weight, detach=False)
+    loss = rigid_flow_loss(flow, reprojection, weight)
     assert loss.item() == pytest.approx(0, abs=1e-12)
     (loss + depth_consistency_loss(reprojection, torch.ones_like(weight), weight)).sum().backward()
     assert depth.grad.isfinite().all()
     assert (depth.grad[..., :4] == 0).all()
 
 
-def test_detach_keeps_depth_and_pose_out() -> None:
+@pytest.mark.parametrize("pixel", [(1, 7), (3, 4)])
+def test_a_point_close_to_the_plane_of_b_does_not_dominate(pixel: tuple[int, int]) -> None:
+    """At a side of the image, whose target is far away; and beside the axis, whose target is not, but its gradient."""
+    T_ba = torch.eye(4, dtype=torch.float64)[None].clone()
+    T_ba[:, 2, 3] = -1
+    depth, weight = torch.full((1, 1, H, W), 4.0, dtype=torch.float64), torch.ones(1, 1, H, W, dtype=torch.float64)
+    flow = rigid_flow(depth, T_ba, K) + 1
+    depth[0, 0, pixel[0], pixel[1]] = 1 + 1e-4
+    depth.requires_grad_()
+    reprojection = reproject(depth, T_ba, K)
+    assert reprojection.depth.min() > 0
+    loss = rigid_flow_loss(flow, reprojection, weight)
+    assert loss.item() == pytest.approx(1)
+    loss.backward()
+    assert depth.grad[0, 0, pixel[0], pixel[1]] == 0
+    assert depth.grad.count_nonzero() == H * W - 1
+
+
+def test_rigid_flow_outside_of_the_image_still_counts() -> None:
+    """To the length of a side, as the published loss has no limit."""
+    T_ba = torch.eye(4, dtype=torch.float64)[None].clone()
+    depth, weight = torch.full((1, 1, H, W), 4.0, dtype=torch.float64), torch.ones(1, 1, H, W, dtype=torch.float64)
+    for move, counts in ((W - 1, True), (W + 3, True), (2 * W + 1, False)):
+        T_ba[:, 0, 3] = move * 4.0 / K[0, 0]
+        loss = rigid_flow_loss(torch.zeros(1, 2, H, W, dtype=torch.float64), reproject(depth, T_ba, K), weight)
+        assert loss.item() == pytest.approx(move / 2 if counts else 0)
+
+
+def test_rigid_flow_loss_teaches_flow_depth_and_pose() -> None:
     depth_a, _, flow, weight = (x.requires_grad_() for x in case())
     T_ba = poses().requires_grad_()
-    for detach in (True, False):
-        loss = rigid_flow_loss(flow, reproject(depth_a, T_ba, K), weight, detach).sum()
-        grads = torch.autograd.grad(loss, (flow, depth_a, T_ba), allow_unused=True)
-        assert (grads[0] != 0).any()
-        assert all((grad is None) == detach for grad in grads[1:])
+    loss = rigid_flow_loss(flow, reproject(depth_a, T_ba, K), weight).sum()
+    assert all((grad != 0).any() for grad in torch.autograd.grad(loss, (flow, depth_a, T_ba)))

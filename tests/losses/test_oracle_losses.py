@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from trianflow.flow.interface import FlowPair
 from trianflow.geometry.camera import pose_matrix
@@ -25,7 +27,7 @@ from trianflow.losses.geometry import (
     triangulation_loss,
 )
 from trianflow.losses.masking import masked_mean
-from trianflow.losses.photometric import image_pyramid, photometric_losses, pixel_loss, ssim, ssim_loss
+from trianflow.losses.photometric import photometric_losses, ssim
 from trianflow.losses.smoothness import disparity_smoothness, flow_smoothness
 
 pytestmark = pytest.mark.data
@@ -59,18 +61,15 @@ def test_08_terms_of_one_level(oracle: Oracle) -> None:
     o = oracle("08_flow_losses")
     image_a, image_b = o["img1_u8"] / 255, o["img2_u8"] / 255
     for level in (1, 2):
-        close(image_pyramid(image_a, 3)[level], o[f"img1_pyr_s{level}"], atol=1e-6)
+        close(avg_pool2d(image_a, 2**level), o[f"img1_pyr_s{level}"], atol=1e-6)
     for level in (0, 2):
         mask, flow = o[f"valid1_s{level}"], o[f"fwd_s{level}"]
-        a, b = image_pyramid(image_a, 3)[level], image_pyramid(image_b, 3)[level]
+        a, b = avg_pool2d(image_a, 2**level), avg_pool2d(image_b, 2**level)
         warped = inverse_warp(b, flow)[0]
-        pixel, similarity = pixel_loss(a, warped, mask), ssim_loss(a, warped, mask)
+        pixel, similarity = photometric_losses(a, warped, mask)
         close(pixel, o[f"pixel_fwd_s{level}"], rtol=1e-5)
         close(masked_mean((a - warped).abs(), mask), o[f"pixel_fwd_s{level}"], rtol=1e-5)
         close(similarity, o[f"ssim_fwd_s{level}"], rtol=2e-5)
-        both = photometric_losses(a, warped, mask)
-        assert torch.equal(both[0], pixel)
-        assert torch.equal(both[1], similarity)
         close(flow_smoothness(flow, a), o[f"smooth_fwd_s{level}"], rtol=1e-5)
     mask, warped = o["valid1_s0"], o["img1_warped_s0"]
     close(inverse_warp(image_b, o["fwd_s0"])[0], warped, atol=2e-5)
@@ -81,10 +80,10 @@ def test_08_terms_of_one_level(oracle: Oracle) -> None:
 def test_08_every_level_and_direction(oracle: Oracle) -> None:
     """By single levels, and the backward direction as the forward one of the swapped pair."""
     o = oracle("08_flow_losses")
-    image_a, image_b = (image_pyramid(o[name] / 255, 3) for name in ("img1_u8", "img2_u8"))
     for level in range(3):
+        image_a, image_b = (avg_pool2d(o[name] / 255, 2**level) for name in ("img1_u8", "img2_u8"))
         pair = FlowPair(o[f"fwd_s{level}"], o[f"bwd_s{level}"])
-        losses = flow_losses(image_a[level], image_b[level], [pair])
+        losses = flow_losses(image_a, image_b, [pair])
         for ours, theirs in (("pixel", "pixel"), ("ssim", "ssim"), ("smooth", "smooth"), ("consistency", "consis")):
             expected = o[f"{theirs}_fwd_s{level}"] + o[f"{theirs}_bwd_s{level}"]
             close(getattr(losses, ours), expected, rtol=5e-5)
@@ -150,15 +149,13 @@ def test_14_reprojection_losses(oracle: Oracle) -> None:
     same_gradient(depth_a.grad, o["grad_depth1_of_pj"])
     same_gradient(depth_b.grad, o["grad_depth2_of_pj"])
     depth_a.grad = None
-    error = rigid_flow_loss(flow, reprojection, o["rigid_mask"], detach=True)
+    # The published gradient stops at the target.
+    held = dataclasses.replace(reprojection, points=reprojection.points.detach())
+    error = rigid_flow_loss(flow, held, o["rigid_mask"])
     close(error, o["flow_error"], rtol=1e-5)
     error.sum().backward()
     same_gradient(flow.grad, o["grad_flow_of_flow_error"])
     assert depth_a.grad is None
-    with_depth = rigid_flow_loss(flow, reproject(depth_a, pose_matrix(o["R"], o["t"]), o["K"]), o["rigid_mask"], False)
-    close(with_depth, o["flow_error"], rtol=1e-5)
-    with_depth.sum().backward()
-    assert depth_a.grad.abs().max() > 0
 
 
 def test_15_disparity_smoothness(oracle: Oracle) -> None:

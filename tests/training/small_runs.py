@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from trianflow.systems.config import SystemConfig
 from trianflow.systems.trianflow import TrianFlow
 from trianflow.training import loop
 from trianflow.training.config import TrainConfig
+from trianflow.training.run_folder import LAST
 
 SIDE = 64
 
@@ -96,6 +98,7 @@ TINY = (
     "val_every=2",
     "save_every=2",
     "accelerator=cpu",
+    "precision=32-true",
     "stages.flow.steps=3",
     "stages.depth.steps=4",
     "stages.joint.steps=3",
@@ -111,4 +114,18 @@ def tiny(*words: str) -> TrainConfig:
 
 def weights_of(out: Path) -> dict[str, Tensor]:
     """All tensors of the last checkpoint."""
-    return torch.load(out / loop.LAST, weights_only=True)["system"]
+    return torch.load(out / LAST, weights_only=True)["system"]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """Those of a CSV file."""
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def timeless(path: Path) -> list[dict[str, str]]:
+    """The rows of a table without the column that depends on the clock, which must grow."""
+    table = rows(path)
+    seconds = [float(row.pop("seconds")) for row in table]
+    assert seconds == sorted(seconds)
+    return table

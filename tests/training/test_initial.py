@@ -13,7 +13,7 @@ from trianflow.errors import TrianflowError, UsageError
 from trianflow.flow.pwc import PWCNet
 from trianflow.systems.config import SystemConfig
 from trianflow.systems.trianflow import TrianFlow
-from trianflow.training.initial import load_initial
+from trianflow.training.initial import initialize, load_initial
 from trianflow.weights import save_weights
 
 
@@ -66,3 +66,20 @@ def test_networks_of_another_shape_and_missing_files(tmp_path: Path) -> None:
     for name in ("nowhere.safetensors", "no_such_weights"):
         with pytest.raises(TrianflowError):
             load_initial(TrianFlow(), str(tmp_path / name) if "." in name else name)
+
+
+def test_the_encoder_may_know_imagenet(flow: PWCNet, tmp_path: Path) -> None:
+    """Nothing is read until a run begins, and weights to begin with come on top."""
+    TrianFlow(SystemConfig(imagenet=str(tmp_path / "nowhere.pth")))
+    torch.manual_seed(9)
+    encoder = TrianFlow().depth.encoder.encoder
+    path, weights = tmp_path / "resnet18.pth", tmp_path / "flow.safetensors"
+    torch.save(encoder.state_dict(), path)
+    save_weights(weights, flow, None, {})
+    system = TrianFlow(SystemConfig(imagenet=str(path)))
+    assert not same(system.depth.encoder.encoder, encoder)
+    initialize(system, str(weights))
+    assert same(system.depth.encoder.encoder, encoder)
+    assert same(system.flow, flow)
+    with pytest.raises(TrianflowError, match=r"nowhere\.pth"):
+        initialize(TrianFlow(SystemConfig(imagenet=str(tmp_path / "nowhere.pth"))), None)

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import nn
 
-from tests.training.small_runs import weights_of
+from tests.training.small_runs import timeless, weights_of
 from trianflow.data.pairs.sources import RawPair
 from trianflow.training.sync_norm import SyncedBatchNorm, synchronize_norms
 
@@ -31,6 +31,7 @@ log_every: 1
 val_every: 2
 save_every: 1
 accelerator: cpu
+precision: 32-true
 system: {{geometry: {{matches: 300, min_points: 5}}}}
 stages:
   flow: {{steps: {steps}}}
@@ -83,7 +84,7 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     done = run(*command(config, parts))
     assert done.returncode == 0, done.stderr
     for name in ("metrics.csv", "validation.csv"):
-        assert (parts / name).read_text() == (whole / name).read_text()
+        assert timeless(parts / name) == timeless(whole / name)
     first, second = weights_of(whole), weights_of(parts)
     assert all(torch.equal(first[key], second[key]) for key in first)
     first, second = (load_file(out / "joint.safetensors") for out in (whole, parts))
@@ -139,11 +140,6 @@ Trainer(tiny(*sys.argv[3:]), sys.argv[2], quiet=True, data=(dataset(raw), datase
 TWO = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port"]
 
 
-def table(out: Path) -> list[dict[str, str]]:
-    with open(out / "metrics.csv", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("stage", "later"), [("flow", 1e-3), ("depth", 1e-3), ("joint", 0.1)])
 def test_two_processes_learn_what_one_does(raw_pairs: list[RawPair], tmp_path: Path, stage: str, later: float) -> None:
@@ -161,7 +157,7 @@ def test_two_processes_learn_what_one_does(raw_pairs: list[RawPair], tmp_path: P
         done = run(*launcher, str(script), str(pairs), str(out), *words)
         assert done.returncode == 0, done.stderr
     facts = ("step", "stage", "stage_step", "lr", "skipped")
-    for first, second in zip(table(one), table(two), strict=True):
+    for first, second in zip(timeless(one / "metrics.csv"), timeless(two / "metrics.csv"), strict=True):
         assert [second[name] for name in facts] == [first[name] for name in facts]
         for name, value in first.items():
             if value and name not in facts:
@@ -183,10 +179,50 @@ def test_two_processes_from_the_command_line(tmp_path: Path) -> None:
     done = run(*TWO, "29535", "-m", "trianflow", "train", str(config), "--out", str(two))
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("done: 3 steps") == 1
+    first, second = (timeless(out / "metrics.csv")[0] for out in (one, two))
     for name in ("total", "gradient"):
-        assert float(table(two)[0][name]) == pytest.approx(float(table(one)[0][name]), rel=1e-3)
+        assert float(second[name]) == pytest.approx(float(first[name]), rel=1e-3)
     refused = run(*TWO, "29536", "-m", "trianflow", "train", str(config), "batch_size=3", "--out", str(tmp_path / "x"))
     assert "batch_size 3 cannot be shared by 2 processes" in refused.stderr
+
+
+_FIRST_STEP = """
+import pickle, sys
+import torch
+from tests.training.small_runs import dataset, tiny
+from trianflow.training.loop import Trainer
+torch.set_num_threads(1)
+raw = pickle.load(open(sys.argv[1], "rb"))
+trainer = Trainer(tiny(*sys.argv[3:]), sys.argv[2], quiet=True, data=(dataset(raw), None))
+trainer.run()
+if trainer.fabric.is_global_zero:
+    gradients = {k: p.grad for k, p in trainer.system.named_parameters() if p.grad is not None}
+    torch.save(gradients, sys.argv[2] + "/gradients.pt")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["flow", "depth", "joint"])
+def test_gradients_of_two_processes_are_those_of_one(raw_pairs: list[RawPair], tmp_path: Path, stage: str) -> None:
+    """Every element, of the real networks; the flow is that of trained weights, so that there is geometry."""
+    script, pairs = tmp_path / "script.py", tmp_path / "pairs.pickle"
+    script.write_text(_FIRST_STEP)
+    pairs.write_bytes(pickle.dumps(raw_pairs))
+    words = [f"stages.{name}=null" for name in ("flow", "depth", "joint") if name != stage]
+    words += [f"stages.{stage}.steps=1", "init=default", "clip=1e9", "system.geometry.min_points=5"]
+    found = []
+    for launcher, out in (([sys.executable], tmp_path / "one"), ([*TWO, "29537"], tmp_path / "two")):
+        done = run(*launcher, str(script), str(pairs), str(out), *words)
+        assert done.returncode == 0, done.stderr
+        found.append(torch.load(out / "gradients.pt"))
+    assert found[0].keys() == found[1].keys()
+    networks = {key.split(".")[0] for key in found[0]}
+    assert networks == {"flow": {"flow"}, "depth": {"depth"}, "joint": {"flow", "depth"}}[stage]
+    largest = max(float(grad.abs().max()) for grad in found[0].values())
+    assert largest > 0
+    for key, grad in found[0].items():
+        size = float(grad.abs().max())
+        torch.testing.assert_close(found[1][key], grad, rtol=1e-3, atol=1e-3 * size + 1e-6 * largest, msg=key)
 
 
 _GRADIENTS = """
@@ -256,6 +292,30 @@ def test_synchronised_norm_of_one_process_is_the_plain_one(tmp_path: Path) -> No
         dist.destroy_process_group()
 
 
+@pytest.mark.parametrize(("mean", "deviation"), [(0.0, 1.0), (100.0, 0.1), (30.0, 1e-3), (5.0, 1e-3)])
+def test_synchronised_norm_of_small_variance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mean: float, deviation: float
+) -> None:
+    """Against the plain one in float64, on values that float32 holds."""
+    monkeypatch.setattr(dist, "all_reduce", lambda x: None)
+    generator = torch.Generator().manual_seed(0)
+    x = mean + deviation * torch.randn(4, 3, 20, 30, generator=generator)
+    up = torch.randn(x.shape, generator=generator)
+    plain, net = nn.BatchNorm2d(3, dtype=torch.float64), nn.Sequential(nn.BatchNorm2d(3))
+    synchronize_norms(net)
+    ours, expected = x.clone().requires_grad_(), x.double().requires_grad_()
+    y, z = net(ours), plain(expected)
+    # The mean itself has no more digits than float32.
+    lost = 10 * mean * 1e-7 / (deviation + 3e-3)
+    torch.testing.assert_close(y.double(), z, rtol=1e-4, atol=1e-4 + lost)
+    torch.testing.assert_close(net[0].running_mean.double(), plain.running_mean, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(net[0].running_var.double(), plain.running_var, rtol=1e-4, atol=1e-6)
+    (y * up).sum().backward()
+    (z * up.double()).sum().backward()
+    size = expected.grad.abs().max()
+    torch.testing.assert_close(ours.grad / size, (expected.grad / size).float(), rtol=1e-3, atol=1e-3 + lost)
+
+
 @pytest.mark.slow
 def test_imports() -> None:
     heavy = "'open3d', 'evo', 'pypose', 'matplotlib', 'tensorboard'"
@@ -278,3 +338,49 @@ def test_two_pairs_are_learned_by_heart(tmp_path: Path) -> None:
     with open(tmp_path / "out" / "metrics.csv", newline="") as file:
         totals = [float(row["total"]) for row in csv.DictReader(file)]
     assert sum(totals[-5:]) < 0.75 * sum(totals[:5])
+
+
+_DISAGREE = """
+import os, pickle, sys
+import torch
+from tests.training.small_runs import dataset, tiny, use_small_networks
+from trianflow.errors import TrianflowError
+from trianflow.training import loop
+from trianflow.training.run_folder import RunFolder
+torch.set_num_threads(1)
+raw, how = pickle.load(open(sys.argv[1], "rb")), sys.argv[3]
+use_small_networks(raw, setattr)
+rank = int(os.environ["RANK"])
+def fail(*args, **kwargs):
+    raise TrianflowError("cannot go on")
+if how == "pairs" and rank == 1:
+    raw = raw[:4]
+if how == "open" and rank == 0:
+    loop.open_pairs = fail
+if how in ("save", "export") and rank == 0:
+    setattr(RunFolder, how, fail)
+if how == "validate" and rank == 0:
+    loop.validate = fail
+data = None if how == "open" else (dataset(raw), dataset(raw[:3], None, 0))
+try:
+    loop.Trainer(tiny("data.train=[{synthetic: 2}]"), sys.argv[2], quiet=True, data=data).run()
+except TrianflowError as error:
+    open(f"{sys.argv[2]}/{how}{rank}", "w").write(f"{type(error).__name__}: {error}")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["pairs", "open", "save", "export", "validate"])
+def test_an_error_of_one_process_ends_both(raw_pairs: list[RawPair], tmp_path: Path, how: str) -> None:
+    script, pairs, out = tmp_path / "script.py", tmp_path / "pairs.pickle", tmp_path / "out"
+    script.write_text(_DISAGREE)
+    pairs.write_bytes(pickle.dumps(raw_pairs))
+    done = run(*TWO, "29538", str(script), str(pairs), str(out), how)
+    assert done.returncode == 0, done.stderr
+    told = [(out / f"{how}{rank}").read_text() for rank in (0, 1)]
+    if how == "pairs":
+        assert told[0] == told[1]
+        assert told[0].startswith("UsageError: the processes differ in the checkpoint or the training pairs")
+    else:
+        assert told[0] == "TrianflowError: cannot go on"
+        assert told[1] == "TrianflowError: another process of this run failed; its message says why"

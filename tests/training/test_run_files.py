@@ -22,9 +22,8 @@ def checkpoint(step: int = 3) -> Checkpoint:
     layer(torch.ones(1, 3)).sum().backward()
     optimizer.step()
     best = {"flow": 0.5}
-    return Checkpoint(
-        "flow", step, 9, layer.state_dict(), optimizer.state_dict(), {}, random_state(), best, (2, 1), {"seed": 0}
-    )
+    states = layer.state_dict(), optimizer.state_dict(), {}, random_state()
+    return Checkpoint("flow", step, 9, *states, best, (2, 1), {"seed": 0}, 6, "abc", 1.5)
 
 
 def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
@@ -123,7 +122,7 @@ def test_tensorboard_reads_it(tmp_path: Path) -> None:
     log = RunLog(tmp_path, ["ssim"], ["epe"], 0)
     for step in (1, 2, 3):
         log.step(step, {"stage": "flow"}, {"total": step / 2, "ssim": 1.0})
-    log.validation(2, "flow", {"epe": 7.0})
+    log.validation(2, {"stage": "flow", "seconds": 1.5}, {"epe": 7.0})
     picture = np.zeros((8, 12, 3), np.uint8)
     picture[:, :6, 0] = 255
     log.picture(2, picture)
@@ -146,7 +145,7 @@ def test_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     log = RunLog(tmp_path, ["ssim"], ["epe"], 0)
     log.step(1, {"stage": "flow"}, {"total": 1.0})
-    log.validation(1, "flow", {"epe": 1.0})
+    log.validation(1, {"stage": "flow"}, {"epe": 1.0})
     log.picture(1, np.zeros((2, 2, 3), np.uint8))
     log.close()
     assert not (tmp_path / "tensorboard").exists()

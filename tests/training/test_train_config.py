@@ -75,6 +75,7 @@ def test_published_stages() -> None:
         ("stages.flow.train=[pose]", "stages.flow.train.0: .*'flow' or 'depth'"),
         ("stages.flow.train=[]", "stages.flow.train"),
         ("stages.flow.train=[depth]", "no loss looks at depth"),
+        ("stages.depth={train: [flow], losses: {triangulation: 0}}", "no loss reaches it"),
         ("stages.flow.losses={pixel: 0, ssim: 0, flow_smooth: 0}", "all losses have weight zero"),
         ("precision=fp16", "precision: .*'bf16-mixed'"),
         ("accelerator=gpu", "accelerator: .*'cuda'"),
@@ -95,7 +96,9 @@ def test_a_stage_is_left_out_by_null(tmp_path: Path) -> None:
     assert [name for name, _ in config.stages.listed()] == ["flow", "joint"]
     joint = config.stages.joint
     assert joint is not None
-    assert (joint.losses.rigid_flow, joint.losses.ssim, joint.epochs) == (0.5, 0.85, 1)
+    assert (joint.losses.rigid_flow, joint.losses.ssim, joint.epochs) == (0.5, 0, 1), (
+        "losses in a file are all there are"
+    )
 
 
 def test_what_losses_need() -> None:
@@ -109,3 +112,32 @@ def test_what_losses_need() -> None:
     assert needs(epipolar=0.1) == (False, True, False)
     for name in ("triangulation", "depth_consistency", "rigid_flow", "depth_smooth"):
         assert needs(**{name: 0.1}) == (False, True, True)
+
+
+def test_losses_of_a_file_are_whole_and_words_change_single_ones(tmp_path: Path) -> None:
+    file = tmp_path / "train.yaml"
+    file.write_text("stages: {flow: {losses: {pixel: 0.5}}}\n")
+    config = load_settings(TrainConfig(), file, ["stages.flow.losses.ssim=0.7", "stages.joint.losses.epipolar=3"])
+    flow, joint = config.stages.flow, config.stages.joint
+    assert flow is not None
+    assert joint is not None
+    assert flow.losses == LossWeights(pixel=0.5, ssim=0.7)
+    default = Stages().joint
+    assert default is not None
+    assert joint.losses == default.losses.model_copy(update={"epipolar": 3.0})
+    file.write_text("stages: {flow: {losses: {pixl: 0.5}}}\n")
+    with pytest.raises(UsageError, match=r"did you mean 'stages\.flow\.losses\.pixel'"):
+        load_settings(TrainConfig(), file)
+
+
+@pytest.mark.parametrize("name", LossWeights.model_fields)
+def test_a_network_learns_from_a_term_that_reaches_it(name: str) -> None:
+    losses = LossWeights(**{name: 0.1})
+    reaches = {"rigid_flow": {"flow", "depth"}, "triangulation": {"flow", "depth"}}
+    reaches |= {key: {"depth"} for key in ("depth_consistency", "depth_smooth")}
+    for network in ("flow", "depth"):
+        if network in reaches.get(name, {"flow"}):
+            StageConfig(train=(network,), losses=losses)
+        else:
+            with pytest.raises(ValueError, match="is to learn, but no loss"):
+                StageConfig(train=(network,), losses=losses)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import csv
+import errno
 import json
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,15 +15,30 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.training.small_runs import SIDE, MemoryPairs, dataset, tiny, use_small_networks, weights_of
+from tests.training.small_runs import (
+    SIDE,
+    MemoryPairs,
+    dataset,
+    rows,
+    timeless,
+    tiny,
+    use_small_networks,
+    weights_of,
+)
 from trianflow.data.pairs.batch import PairBatch
 from trianflow.data.pairs.dataset import PairDataset
 from trianflow.data.pairs.sources import RawPair, UnreadablePair
+from trianflow.data.synthetic import random_pairs
 from trianflow.errors import TrianflowError, UsageError
-from trianflow.training import loop
+from trianflow.training import engine, loop
 from trianflow.training.checkpoint import Checkpoint
+from trianflow.training.config import TrainConfig
+from trianflow.training.engine import make_fabric
 from trianflow.training.failures import batches_of
-from trianflow.training.loop import LAST, Trainer, TrainingOutcome
+from trianflow.training.loop import Trainer, TrainingOutcome
+from trianflow.training.run_folder import LAST, RunFolder
+from trianflow.training.state import RunState
+from trianflow.weights import load_weights
 
 pytestmark = pytest.mark.usefixtures("small_networks")
 
@@ -35,14 +51,10 @@ def train(out: Path, raw: list[RawPair], *words: str, visit: Callable[[int], Non
     return Trainer(tiny(*words), out, quiet=True, data=(dataset(raw, visit), dataset(raw[:3], None, 0))).run()
 
 
-def rows(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def assert_same_run(a: Path, b: Path) -> None:
-    for name in ("metrics.csv", "validation.csv", "config.yaml"):
-        assert (a / name).read_text() == (b / name).read_text(), name
+    assert (a / "config.yaml").read_text() == (b / "config.yaml").read_text()
+    for name in ("metrics.csv", "validation.csv"):
+        assert timeless(a / name) == timeless(b / name), name
     first, second = weights_of(a), weights_of(b)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[key], second[key]) for key in first)
@@ -88,7 +100,7 @@ def test_stages_change_their_networks_alone(raw_pairs: list[RawPair], tmp_path: 
 
     class Watching(Trainer):
         def _save(self, stage, step, optimizer) -> None:
-            states[self._counts.steps] = {k: v.clone() for k, v in self.system.state_dict().items()}
+            states[self._state.steps] = {k: v.clone() for k, v in self.system.state_dict().items()}
             super()._save(stage, step, optimizer)
 
     data = (dataset(raw_pairs), dataset(raw_pairs[:2], None, 0))
@@ -185,12 +197,74 @@ def test_a_finished_run_stays_as_it_is(finished: Path, raw_pairs: list[RawPair])
 
 
 def test_settings_that_make_another_run_are_refused(finished: Path, raw_pairs: list[RawPair]) -> None:
-    with pytest.raises(UsageError, match=r"other settings \(stages, seed\).*--restart"):
+    with pytest.raises(UsageError, match=r"other settings \(stages\.joint\.lr, seed\).*--restart"):
         train(finished, raw_pairs, "seed=3", "stages.joint.lr=1")
-    assert train(finished, raw_pairs, "save_every=7", "workers=2", "max_skipped=3").finished, "these may change"
+    free = ("save_every=7", "workers=2", "max_skipped=3", "data.root=/elsewhere", "data.cache=/tmp/cache")
+    assert train(finished, raw_pairs, *free).finished, "these may change"
+    with pytest.raises(UsageError, match=r"other settings \(data\.flip, stages\.depth\)"):
+        train(finished, raw_pairs, "stages.depth=null", "data.flip=0.1")
     with pytest.raises(UsageError, match="overfit"):
         Trainer(tiny(), finished, 2, quiet=True, data=(dataset(raw_pairs), None))
     train(finished, raw_pairs)
+
+
+def test_other_data_is_refused(finished: Path, raw_pairs: list[RawPair]) -> None:
+    """An identical number of pairs is not enough: the sources count too."""
+    digest = dataset(raw_pairs).digest
+    with pytest.raises(
+        UsageError, match=rf"other data \(6 training pairs, digest {digest}; here are 5, digest"
+    ) as error:
+        train(finished, raw_pairs[:5])
+    assert "\n" not in str(error.value)
+    named = PairDataset([MemoryPairs(raw_pairs)], (SIDE, SIDE), 0, names=["sequences/05"])
+    with pytest.raises(UsageError, match=rf"here are 6, digest {named.digest}\): give another --out"):
+        Trainer(tiny(), finished, quiet=True, data=(named, None))
+
+
+def test_seconds_go_on(finished: Path, raw_pairs: list[RawPair], tmp_path: Path) -> None:
+    state = Checkpoint.load(finished / LAST)
+    last = float(rows(finished / "metrics.csv")[-1]["seconds"])
+    assert 0 < last <= state.seconds + 0.01
+    data = (dataset(raw_pairs), None)
+    Trainer(tiny(), tmp_path, None, 1e-9, True, data).run()
+    state = Checkpoint.load(tmp_path / LAST)
+    replace(state, seconds=1000.0).save(tmp_path / LAST)
+    Trainer(tiny(), tmp_path, None, 1e-9, True, data).run()
+    assert [float(row["seconds"]) > 1000 for row in rows(tmp_path / "metrics.csv")] == [False, True]
+    assert 1000 < Checkpoint.load(tmp_path / LAST).seconds < 1100
+
+
+def test_cards_tell_when_the_metrics_were_measured(finished: Path, raw_pairs: list[RawPair], tmp_path: Path) -> None:
+    card = json.loads((finished / "flow.json").read_text())
+    assert card["steps"] == card["metrics"]["step"] == 3
+    assert card["metrics"]["epe"] == pytest.approx(float(rows(finished / "validation.csv")[1]["epe"]))
+    Trainer(tiny(), tmp_path, quiet=True, data=(dataset(raw_pairs), None)).run()
+    assert "metrics" not in json.loads((tmp_path / "joint.json").read_text())
+
+
+def test_nothing_measured_is_never_the_best() -> None:
+    state = RunState(steps=4)
+    assert not state.measure("flow", {"solved": 0.0})
+    assert not state.measure("flow", {"epe": float("nan")})
+    assert state.measure("flow", {"epe": 2.0})
+    assert not state.measure("flow", {"epe": 2.0})
+    assert (state.best, state.measured) == ({"flow": 2.0}, 4)
+
+
+def test_a_folder_that_cannot_be_written(raw_pairs: list[RawPair], tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrianflowError, match=r"cannot write into .*/file/out: Not a directory.*--out"):
+        train(tmp_path / "file" / "out", raw_pairs)
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for name in ("trianflow.training.checkpoint.os.replace", "trianflow.training.log.Table.add"):
+        with monkeypatch.context() as patch:
+            patch.setattr(name, full)
+            with pytest.raises(TrianflowError, match=rf"cannot write into {tmp_path}/out: No space left") as error:
+                train(tmp_path / "out", raw_pairs)
+            assert "\n" not in str(error.value)
 
 
 class Spoilt(PairDataset):
@@ -296,6 +370,9 @@ def test_nothing_readable_is_one_line_from_a_worker_too(raw_pairs: list[RawPair]
         RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried\nmore"),
         MemoryError("Unable to allocate 3 GiB"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("DataLoader worker (pid 17) is killed by signal: Killed. "),
+        RuntimeError("DataLoader worker (pid(s) 17, 18) exited unexpectedly"),
     ],
 )
 def test_out_of_memory_says_what_to_lower(
@@ -304,12 +381,14 @@ def test_out_of_memory_says_what_to_lower(
     def fail(*args: object) -> float:
         raise error
 
-    monkeypatch.setattr(Trainer, "_step", fail)
-    with pytest.raises(TrianflowError) as caught:
-        train(tmp_path, raw_pairs)
-    text = str(caught.value)
-    assert "\n" not in text
-    assert all(word in text for word in ("batch_size (now 2)", "data.size (now 64x64)", "precision=bf16-mixed"))
+    for place in ("_step", "_make_system"):
+        monkeypatch.setattr(Trainer, place, fail)
+        with pytest.raises(TrianflowError) as caught:
+            train(tmp_path, raw_pairs, "workers=1")
+        text = str(caught.value)
+        assert "\n" not in text
+        words = ("batch_size (now 2)", "data.size (now 64x64)", "workers (now 1)", "precision=bf16-mixed")
+        assert all(word in text for word in words)
 
 
 def test_other_errors_stay_what_they_are(raw_pairs: list[RawPair], tmp_path: Path, monkeypatch) -> None:
@@ -332,6 +411,29 @@ def test_precisions(finished: Path, raw_pairs: list[RawPair], tmp_path: Path) ->
         assert all(v.dtype in (torch.float32, torch.int64) for v in weights_of(out).values())
 
 
+def test_automatic_precision_is_that_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert TrainConfig().precision == "auto"
+    for dtype, expected in ((torch.bfloat16, "bf16-mixed"), (torch.float32, "32-true")):
+        monkeypatch.setattr(engine, "choose_precision", lambda device, dtype=dtype: dtype)
+        assert make_fabric(tiny("precision=auto")).strategy.precision.precision == expected
+        assert make_fabric(tiny("precision=16-mixed")).strategy.precision.precision == "16-mixed"
+
+
+def test_few_bits_change_the_flow_by_little(raw_pairs: list[RawPair], tmp_path: Path) -> None:
+    """Of the trained network, in the autocast of training, on a street that it can see."""
+    pair = random_pairs(1, 128, 256, 7)
+    network = load_weights("default").flow
+    assert network is not None
+    flows = []
+    for precision in ("32-true", "bf16-mixed"):
+        with torch.no_grad(), make_fabric(tiny(f"precision={precision}")).autocast():
+            flows.append(network(pair.image_a, pair.image_b, 1)[0].flow_ab)
+    assert all(flow.dtype == torch.float32 for flow in flows)
+    apart = torch.hypot(*(flows[1] - flows[0])[0])
+    assert 0 < float(apart.mean()) < 0.1
+    assert float(torch.hypot(*flows[0][0]).mean()) > 1
+
+
 def test_float16_goes_on_with_its_scale(raw_pairs: list[RawPair], tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(whole, raw_pairs, "precision=16-mixed")
@@ -345,10 +447,10 @@ def test_float16_goes_on_with_its_scale(raw_pairs: list[RawPair], tmp_path: Path
 
 def test_validation_does_not_touch_training(finished: Path, raw_pairs: list[RawPair], tmp_path: Path) -> None:
     train(tmp_path, raw_pairs, "val_every=100")
-    assert (tmp_path / "metrics.csv").read_text() == (finished / "metrics.csv").read_text()
+    assert timeless(tmp_path / "metrics.csv") == timeless(finished / "metrics.csv")
     bare = Trainer(tiny(), tmp_path / "bare", quiet=True, data=(dataset(raw_pairs), None))
     assert bare.run().finished
-    assert (tmp_path / "bare" / "metrics.csv").read_text() == (finished / "metrics.csv").read_text()
+    assert timeless(tmp_path / "bare" / "metrics.csv") == timeless(finished / "metrics.csv")
     assert rows(tmp_path / "bare" / "validation.csv") == []
     assert not list((tmp_path / "bare").glob("*_best*"))
 
@@ -357,7 +459,9 @@ def test_the_best_is_kept(raw_pairs: list[RawPair], tmp_path: Path, monkeypatch:
     values = iter([3.0, 1.0, 2.0, 1.0])
     monkeypatch.setattr(loop, "validate", lambda *args: {"epe": next(values), "photometric": 0.0})
     written: list[float] = []
-    monkeypatch.setattr(loop, "save_weights", lambda path, f, d, card: written.append(card["metrics"]["epe"]))
+    monkeypatch.setattr(
+        RunFolder, "export", lambda self, file, system, depth, card: written.append(card["metrics"]["epe"])
+    )
     words = ("stages.flow.steps=4", "val_every=1", "stages.depth=null", "stages.joint=null")
     train(tmp_path, raw_pairs, *words)
     assert written == [3.0, 1.0, 1.0], "the first, a better one, and the last of the stage"

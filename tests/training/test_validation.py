@@ -11,11 +11,12 @@ from torch import nn
 from tests.systems.known_networks import KnownDepth, KnownFlow, batch_of
 from trianflow.data.pairs.batch import PairBatch, PairTruth
 from trianflow.data.synthetic import RenderedPair, camera_path, make_scene, render_pairs
+from trianflow.flow.interface import FlowPair
 from trianflow.geometry.camera import Camera
 from trianflow.systems.trianflow import TrianFlow
 from trianflow.training.config import Stages
 from trianflow.training.pictures import training_picture
-from trianflow.training.validation import FIGURES, WATCHED, validate
+from trianflow.training.validation import FIGURES, WATCHED, photometric_error, validate
 
 CPU = torch.device("cpu")
 
@@ -138,3 +139,64 @@ def test_a_picture_of_a_batch(pair: RenderedPair) -> None:
     assert training_picture(batch, made(batch, stages["flow"].losses)).shape == (128, 4 * 256, 3)
     twice = replace(batch, input_a=batch.input_a.expand(1, 3, 128, 256))
     assert training_picture(twice, made(twice, stages["joint"].losses), pairs=5).shape == picture.shape
+
+
+def error_of(pair: RenderedPair, flow_ab: torch.Tensor, flow_ba: torch.Tensor) -> float:
+    return float(photometric_error(pair.image_a, pair.image_b, FlowPair(flow_ab, flow_ba)))
+
+
+def test_photometric_error_ranks_flows(pair: RenderedPair) -> None:
+    """A flow that masks of consistency or visibility would empty is not good, but bad."""
+    ab, ba, none = pair.flow_ab, pair.flow_ba, torch.zeros_like(pair.flow_ab)
+    g = torch.Generator().manual_seed(0)
+    noise = 20 * torch.randn(ab.shape, generator=g)
+    truth, zero = error_of(pair, ab, ba), error_of(pair, none, none)
+    assert 0 < truth < 0.6 * zero
+    assert truth < error_of(pair, ab + 0.5, ba - 0.5) < error_of(pair, ab + 2, ba - 2)
+    garbage = {
+        "+30 px": error_of(pair, none + 30, none + 30),
+        "+200 px": error_of(pair, none + 200, none + 200),
+        "inconsistent": error_of(pair, ab + 15, ba + 15),
+        "noise": error_of(pair, ab + noise, ba - noise),
+    }
+    assert all(value > zero for value in garbage.values()), (zero, garbage)
+    for far in (1e4, -1e30):
+        assert error_of(pair, none + far, none + far) == pytest.approx(1.5 * zero, rel=1e-5), "no way out"
+    assert error_of(pair, none, ba) == pytest.approx((zero + truth) / 2, abs=0.05), "the mean of both directions"
+
+
+def test_photometric_error_of_flow_that_is_not_finite(pair: RenderedPair) -> None:
+    ab, ba, none = pair.flow_ab, pair.flow_ba, torch.zeros_like(pair.flow_ab)
+    spoilt, far = ab.clone(), ab.clone()
+    spoilt[..., :64], far[..., :64] = torch.nan, 1e6
+    spoilt[..., 64:70], far[..., 64:70] = torch.inf, 1e6
+    assert error_of(pair, spoilt, ba) == error_of(pair, far, ba), "such pixels count as if they left the image"
+    assert error_of(pair, spoilt, ba) > error_of(pair, ab, ba)
+    assert torch.tensor(error_of(pair, none + torch.nan, ba)).isnan()
+    batch = known(pair)
+    found = validate(system(pair, float("nan")), [batch], False, CPU)
+    assert not {"photometric", "epe"} & set(found), "so that it is never the best"
+    twice = photometric_error(
+        torch.cat([pair.image_a] * 2),
+        torch.cat([pair.image_b] * 2),
+        FlowPair(torch.cat([ab, none]), torch.cat([ba, none])),
+    )
+    expected = [error_of(pair, ab, ba), error_of(pair, none, none)]
+    assert twice.tolist() == pytest.approx(expected, rel=1e-5), "items do not see each other"
+
+
+def test_photometric_error_of_a_known_shift() -> None:
+    """Image b is image a two pixels to the right: the flow that says so has no error where it stays inside."""
+    wide = torch.rand(1, 3, 20, 42, generator=torch.Generator().manual_seed(1))
+    a, b = wide[..., 2:], wide[..., :-2]
+    flow = torch.zeros(1, 2, 20, 40)
+    flow[:, 0] = 2
+    right = photometric_error(a, b, FlowPair(flow, -flow))
+    zero = photometric_error(a, b, FlowPair(0 * flow, 0 * flow))
+    assert 0 < float(right) < 5 / 40 * float(zero), "two columns leave the image, a third beside them sees them"
+    same = photometric_error(a, a, FlowPair(0 * flow, 0 * flow))
+    assert float(same) == pytest.approx(0, abs=1e-6)
+    opposite = photometric_error(
+        torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8), FlowPair(*[torch.zeros(1, 2, 8, 8)] * 2)
+    )
+    assert 0.15 + 0.85 * 0.49 < float(opposite) < 1, "the difference, and structure that is neither like nor opposed"

@@ -75,6 +75,10 @@ def run(args: argparse.Namespace) -> int:
 def _pair(args: argparse.Namespace) -> int:
     from trianflow.odometry.run import prepare_output
 
+    unused = {"start": 0, "end": None, "stride": 1, "fps": None}
+    for option, default in unused.items():
+        if getattr(args, option) != default:
+            raise UsageError(f"--{option} chooses frames of a video or folder: leave it out with two images")
     images = [_image(path).image for path in (args.input, args.second)]
     assert images[0] is not None
     assert images[1] is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from trianflow.errors import TrianflowError, UsageError
 _DESCRIPTION = """\
 Train flow and depth without labels, in the stages that the configuration lists. Writes into the output folder:
   config.yaml         what was asked for, complete
-  metrics.csv         losses by step; validation.csv: errors by step; tensorboard/: both, with pictures
+  metrics.csv         losses by step, with the seconds so far; validation.csv: errors; tensorboard/: both, with pictures
   last.ckpt           from which the same command goes on, exactly as if it had never stopped
   STAGE.safetensors   weights after each stage; STAGE_best.safetensors: the best of it
 Ctrl-C or SIGTERM saves and stops; exit code 3 then says that there is more to do."""
@@ -58,12 +57,13 @@ def run(args: argparse.Namespace) -> int:
         raise TrianflowError("training needs Lightning: pip install 'trianflow[train]'")
     from trianflow.config import load_settings
     from trianflow.training.config import TrainConfig
-    from trianflow.training.loop import LAST, Trainer
+    from trianflow.training.loop import Trainer
+    from trianflow.training.run_folder import RunFolder
 
     config = load_settings(TrainConfig(), args.config, args.overrides)
     out = Path(args.out if args.out is not None else Path("runs") / Path(args.config).stem).expanduser()
-    if args.restart and (out / LAST).is_file() and int(os.environ.get("RANK", 0)) == 0:
-        (out / LAST).unlink()
+    if args.restart:
+        RunFolder(out).forget()
     quiet = getattr(args, "quiet", False)
     trainer = Trainer(config, out, args.overfit, args.minutes, quiet)
     outcome = trainer.run()

@@ -69,6 +69,19 @@ class _Conv(nn.Module):
         return out
 
 
+class _Logit(_Conv):
+    """Features to the logit of disparity, in float32: the steps of bfloat16 would be terraces in the depth."""
+
+    full_precision = True  # see `trianflow.inference.prepared`
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__(in_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.to(self.conv.weight.dtype))
+
+
 class _ConvElu(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -91,7 +104,7 @@ class _Decoder(nn.Module):
         for width, skip in zip(_WIDTHS, (*CHANNELS[-2::-1], 0)):
             self.upconvs.append(nn.ModuleList([_ConvElu(below, width), _ConvElu(width + skip, width)]))
             below = width
-        self.dispconvs = nn.ModuleList(_Conv(width, 1) for width in _WIDTHS[::-1][:scales])
+        self.dispconvs = nn.ModuleList(_Logit(width) for width in _WIDTHS[::-1][:scales])
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         skips: list[Tensor | None] = [*features[-2::-1], None]

@@ -20,11 +20,13 @@ class FlowQuality:
         visible: `(B, 1, h, w)` in [0, 1]: how much of the pixel something in b lands on; 0 is occluded in b.
         consistent: `(B, 1, h, w)` bool: going forth and back returns to about the start.
         score: `(B, 1, h, w)` visible * consistent / (0.1 + mean |difference|), from 0 to 10.
+        difference: `(B, 2, h, w)` pixels, of `forward_backward_difference`; the only one with a gradient.
     """
 
     visible: Tensor
     consistent: Tensor
     score: Tensor
+    difference: Tensor
 
 
 def visibility(flow_ba: Tensor) -> Tensor:
@@ -65,12 +67,12 @@ def flow_quality(flow: FlowPair, alpha: float = 3.0, beta: float = 0.05, stride:
 
     Source: TrianFlow, section 3.2.
     """
-    coarse = flow.flow_ab[..., ::stride, ::stride]
+    coarse = flow.flow_ab[..., ::stride, ::stride].detach()
     difference = forward_backward_difference(flow.flow_ab, flow.flow_ba, stride)
     visible = visibility(flow.flow_ba[..., ::stride, ::stride] / stride)
     # By components: a reduction over a dimension of two is many times slower.
-    dx, dy = difference[:, :1], difference[:, 1:]
+    dx, dy = difference[:, :1].detach(), difference[:, 1:].detach()
     limit = (beta * torch.hypot(coarse[:, :1], coarse[:, 1:])).clamp_min(alpha)
     consistent = torch.hypot(dx, dy) < limit
     score = torch.where(consistent, visible / (0.1 + (dx + dy) / 2), 0.0)
-    return FlowQuality(visible, consistent, score)
+    return FlowQuality(visible, consistent, score, difference)

@@ -22,7 +22,7 @@ def closed_form_scale(depth: Tensor, reference: Tensor, weight: Tensor | None = 
         eps: added to the denominator.
 
     Returns:
-        `(...,)`. Callers of the losses detach it: the published gradient stops at the scale.
+        `(...,)`. Differentiable in all three.
 
     Source: TrianFlow, section 3.4.
     """

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import avg_pool2d
 
 from trianflow.flow.interface import FlowPair
-from trianflow.flow.occlusion import flow_quality, forward_backward_difference
+from trianflow.flow.occlusion import flow_quality
 from trianflow.geometry.warping import flow_targets, sample
 from trianflow.losses.masking import masked_mean
 from trianflow.losses.photometric import photometric_losses
@@ -42,7 +42,8 @@ def flow_losses(image_a: Tensor, image_b: Tensor, pairs: Sequence[FlowPair]) -> 
 
     Args:
         image_a, image_b: `(B, C, H, W)` in [0, 1].
-        pairs: flows in pixels of their own size, finest first, `(B, 2, H_i, W_i)`; the images are averaged to it.
+        pairs: flows at 1, 1/2, 1/4, ... of the size, rounded down, in pixels of that size, `(B, 2, H_i, W_i)`. Level i
+            sees means of 2^i x 2^i pixels of the images; rows and columns at the end that fill none are left out.
 
     Returns:
         `FlowLosses`. Differentiable in the flows. Items do not see each other; a term is zero where nothing is
@@ -53,19 +54,17 @@ def flow_losses(image_a: Tensor, image_b: Tensor, pairs: Sequence[FlowPair]) -> 
     batch = image_a.shape[0]
     images = torch.cat([image_a, image_b])
     totals = [images.new_zeros(2 * batch) for _ in range(4)]
-    for pair in pairs:
-        height, width = pair.flow_ab.shape[-2:]
-        level = images if (height, width) == images.shape[-2:] else adaptive_avg_pool2d(images, (height, width))
+    for i, pair in enumerate(pairs):
+        level = images if i == 0 else avg_pool2d(images, 2**i)
         # Both directions at once: items a -> b, then items b -> a.
         there, back = torch.cat([pair.flow_ab, pair.flow_ba]), torch.cat([pair.flow_ba, pair.flow_ab])
-        with torch.no_grad():
-            quality = flow_quality(FlowPair(there, back))
-            mask = quality.visible * quality.consistent
+        quality = flow_quality(FlowPair(there, back))
+        mask = quality.visible * quality.consistent
         warped = sample(level.roll(batch, 0), flow_targets(there))
         terms = (
             *photometric_losses(level, warped, mask),
             flow_smoothness(there, level),
-            masked_mean(forward_backward_difference(there, back), mask),
+            masked_mean(quality.difference, mask),
         )
         totals = [total + term for total, term in zip(totals, terms)]
     return FlowLosses(*(total[:batch] + total[batch:] for total in totals))

@@ -12,6 +12,8 @@ from trianflow.geometry.scale import closed_form_scale, masked_median
 from trianflow.geometry.warping import sample
 from trianflow.losses.masking import apply_mask, masked_mean, normalized_mean
 
+_NEAREST = 0.01  # baselines: depth below which a reprojection is an error, as for triangulated points
+
 
 def epipolar_distance_map(flow_ab: Tensor, F_ba: Tensor, eps: float = 1e-6) -> Tensor:
     """Distance of where a pixel lands to its epipolar line: `epipolar_distance` for all pixels of an image.
@@ -170,22 +172,26 @@ def depth_consistency_loss(reprojection: Reprojection, depth_b: Tensor, weight: 
     return masked_mean(error, weight * inside)
 
 
-def rigid_flow_loss(flow_ab: Tensor, reprojection: Reprojection, weight: Tensor, detach: bool) -> Tensor:
+def rigid_flow_loss(flow_ab: Tensor, reprojection: Reprojection, weight: Tensor) -> Tensor:
     """Mean absolute difference between a flow and the flow that depth and pose explain.
 
     Args:
         flow_ab: `(B, 2, H, W)` pixels; where the weight is zero it may hold anything.
-        reprojection: of the depth of a.
-        weight: `(B, 1, H, W)` of the pixels of a, non-negative; zero is taken for those that are not in front of b.
-            Its gradient is not stopped.
-        detach: whether the gradient reaches the flow alone (as published) or depth and pose as well (the paper).
+        reprojection: of the depth of a, in units of the baseline.
+        weight: `(B, 1, H, W)` of the pixels of a, non-negative; zero is taken for those that are not 0.01 baselines
+            in front of b, or land further from its image than the image is large: a target grows as one over the
+            depth, and a single one close to the plane of b would outweigh all others. Its gradient is not stopped.
 
     Returns:
-        `(B,)` pixels, averaged over x and y; 0 where no weight is left.
+        `(B,)` pixels, averaged over x and y; 0 where no weight is left. Differentiable in the flow (all that the
+        published code does) and in depth and pose (the paper).
 
     Source: TrianFlow, section 3.4 (L_p).
     """
-    points = reprojection.points.detach() if detach else reprojection.points
-    grid = pixel_grid(flow_ab.shape[-2], flow_ab.shape[-1], flow_ab.dtype, flow_ab.device)
-    mask = weight * (reprojection.depth > 0)
-    return normalized_mean(apply_mask(flow_ab + grid - points.permute(0, 3, 1, 2), mask).abs(), mask)
+    H, W = flow_ab.shape[-2:]
+    target = reprojection.points.permute(0, 3, 1, 2)
+    x, y = target[:, :1], target[:, 1:]
+    sound = (reprojection.depth > _NEAREST) & (x > -W) & (x < 2 * W) & (y > -H) & (y < 2 * H)
+    mask = weight * sound
+    grid = pixel_grid(H, W, flow_ab.dtype, flow_ab.device)
+    return normalized_mean(apply_mask(flow_ab + grid - target, mask).abs(), mask)

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
 
 from trianflow.losses.masking import apply_mask, normalized_mean
 
@@ -59,52 +58,17 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     return (2 * product + _C1) * (2 * covariance + _C2) / ((squares + _C1) * (variances + _C2))
 
 
-def _pixel(x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-    return normalized_mean((x - y).abs(), mask)
-
-
-def _dissimilarity(x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-    return normalized_mean(((1 - ssim(x, y)) / 2).clamp(0, 1), mask)
-
-
-def pixel_loss(image: Tensor, warped: Tensor, mask: Tensor) -> Tensor:
-    """Mean absolute difference within a mask.
+def photometric_losses(image: Tensor, warped: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Absolute difference and structural dissimilarity within a mask.
 
     Args:
         image, warped: `(B, C, H, W)` in [0, 1]; where the mask is zero they may hold anything.
         mask: `(B, 1, H, W)` in [0, 1].
 
     Returns:
-        `(B,)` in [0, 1]; 0 for an empty mask.
+        Two of `(B,)`, 0 for an empty mask: the mean of |x - y| and that of (1 - SSIM) / 2, where x and y are the images
+        multiplied by the mask, both over the mean of the mask.
     """
-    return _pixel(apply_mask(image, mask), apply_mask(warped, mask), mask)
-
-
-def ssim_loss(image: Tensor, warped: Tensor, mask: Tensor) -> Tensor:
-    """Mean of (1 - SSIM) / 2 of the images multiplied by a mask, over the mean of the mask.
-
-    Args:
-        image, warped, mask: as for `pixel_loss`.
-
-    Returns:
-        `(B,)`, non-negative; 0 for an empty mask.
-    """
-    return _dissimilarity(apply_mask(image, mask), apply_mask(warped, mask), mask)
-
-
-def photometric_losses(image: Tensor, warped: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """`pixel_loss` and `ssim_loss` of the same images, which are masked only once."""
     x, y = apply_mask(image, mask), apply_mask(warped, mask)
-    return _pixel(x, y, mask), _dissimilarity(x, y, mask)
-
-
-def image_pyramid(image: Tensor, levels: int) -> list[Tensor]:
-    """The image at full size, half, a quarter and so on, by averaging: level i has floor(H / 2^i) rows, at least one.
-
-    Args:
-        image: `(B, C, H, W)`.
-        levels: how many, the full size included.
-    """
-    height, width = image.shape[-2:]
-    sizes = [(max(height >> i, 1), max(width >> i, 1)) for i in range(levels)]
-    return [image if i == 0 else adaptive_avg_pool2d(image, size) for i, size in enumerate(sizes)]
+    dissimilarity = ((1 - ssim(x, y)) / 2).clamp(0, 1)
+    return normalized_mean((x - y).abs(), mask), normalized_mean(dissimilarity, mask)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field, PositiveInt
 
 from trianflow.config import Settings, TwoViewConfig
 
 
 class LossWeights(Settings):
-    """Weights of the terms; one of weight zero is left out. Names in brackets are the published ones."""
+    """Weights of the terms; one of weight zero is left out. Names in brackets are the published ones.
+
+    A file gives them as a whole: a term that it does not name has weight zero.
+    """
+
+    whole: ClassVar[bool] = True
 
     pixel: float = Field(0.0, ge=0, description="photometric, absolute difference (1 - w_ssim)")
     ssim: float = Field(0.0, ge=0, description="photometric, structural similarity (w_ssim)")
@@ -26,8 +33,13 @@ class LossWeights(Settings):
         return self.pixel + self.ssim + self.flow_smooth + self.flow_consistency > 0
 
     @property
+    def reach_flow(self) -> bool:
+        """Whether a term has a gradient for the flow network."""
+        return self.need_flow_losses or self.epipolar + self.rigid_flow + self.triangulation > 0
+
+    @property
     def need_depth(self) -> bool:
-        """Whether a term looks at depth."""
+        """Whether a term looks at depth, and has a gradient for its network."""
         return self.triangulation + self.depth_consistency + self.rigid_flow + self.depth_smooth > 0
 
     @property

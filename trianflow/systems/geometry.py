@@ -25,7 +25,8 @@ class PairGeometry:
 
     Attributes:
         view: pose with unit translation and its status.
-        usable: `(B,)` bool: a pair with a pose, parallax and enough points; the others teach nothing.
+        usable: `(B,)` bool: a pair with a pose from a scene in depth, parallax and enough points. The others teach
+            nothing: standing still, pure rotation, no consensus, and a planar scene, whose pose is ambiguous.
         score: `(B, 1, H, W)` trust in the flow, from 0 to 10.
         distance: `(B, 1, H, W)` of the flow's target to its epipolar line, pixels.
         inlier: `(B, 1, H, W)` inlier score in [0, 1].

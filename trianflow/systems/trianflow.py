@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from trianflow.data.pairs.batch import PairBatch
 from trianflow.depth.network import DepthNet, disparity_to_depth
-from trianflow.depth.resnet import load_imagenet_weights
 from trianflow.flow.interface import FlowPair
 from trianflow.flow.pwc import PWCNet
 from trianflow.geometry.warping import sample
@@ -53,7 +52,7 @@ class TrianFlow(nn.Module):
     """The flow network, the depth network and one training step of both.
 
     Args:
-        config: networks and geometry.
+        config: networks and geometry. `imagenet` is for `training.initial`: nothing is read here.
 
     Source: Zhao et al., Towards Better Generalization: Joint Depth-Pose Learning without PoseNet, CVPR 2020.
     """
@@ -63,14 +62,13 @@ class TrianFlow(nn.Module):
         self.config = config or SystemConfig()
         self.flow = PWCNet(self.config.normalize_features)
         self.depth = DepthNet()
-        if self.config.imagenet is not None:
-            load_imagenet_weights(self.depth.encoder.encoder, self.config.imagenet)
 
     def forward(self, batch: PairBatch, weights: LossWeights, seed: int = 0) -> StepResult:
         """The losses of a batch.
 
         Networks run in the precision of the surrounding autocast, everything else in float32. A pair without usable
-        geometry (standing still, pure rotation, no consensus) adds nothing to the terms that need it.
+        geometry (`PairGeometry.usable`) adds nothing to the epipolar term and to all terms of depth: not to its
+        smoothness either, which alone would flatten it.
 
         Args:
             batch: pairs of images.
@@ -127,7 +125,7 @@ class TrianFlow(nn.Module):
                 weight = geometry.inlier * geometry.score
                 terms["depth_consistency"] = depth_consistency_loss(moved, aligned[1], weight)
             if weights.rigid_flow > 0:
-                terms["rigid_flow"] = rigid_flow_loss(flow.flow_ab, moved, geometry.inlier, detach=False)
+                terms["rigid_flow"] = rigid_flow_loss(flow.flow_ab, moved, geometry.inlier)
         if weights.depth_smooth > 0:
             smooth = [
                 disparity_smoothness(d, i) for d, i in ((disparity_a, batch.image_a), (disparity_b, batch.image_b))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -28,6 +29,9 @@ class Checkpoint:
         best: stage to the best value of what validation watches.
         skipped: steps without a finite gradient so far, and in a row.
         config: of the run, as plain values.
+        pairs: number of training pairs.
+        digest: of their sources, see `PairDataset.digest`.
+        seconds: that the run has taken so far.
     """
 
     stage: str
@@ -40,10 +44,13 @@ class Checkpoint:
     best: dict[str, float]
     skipped: tuple[int, int]
     config: dict[str, Any]
+    pairs: int
+    digest: str
+    seconds: float
 
     def save(self, path: Path) -> None:
         """Write the file at once or not at all."""
-        write_atomically(path, lambda temporary: torch.save(asdict(self), temporary))
+        save_tensors(path, asdict(self))
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
@@ -59,6 +66,13 @@ class Checkpoint:
             raise TrianflowError(
                 f"{path}: not a checkpoint of a training run ({reason}); --restart begins anew"
             ) from error
+
+
+def save_tensors(path: Path, content: dict[str, Any]) -> None:
+    """`torch.save`, at once or not at all; OSError where the disk is full, which torch's own writer hides."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_atomically(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

@@ -29,6 +29,8 @@ class StageConfig(Settings):
     def _teaches(self) -> StageConfig:
         if not self.losses.need_flow_losses and not self.losses.need_geometry:
             raise ValueError("all losses have weight zero")
+        if "flow" in self.train and not self.losses.reach_flow:
+            raise ValueError("the flow network is to learn, but no loss reaches it")
         if "depth" in self.train and not self.losses.need_depth:
             raise ValueError("the depth network is to learn, but no loss looks at depth")
         return self
@@ -88,7 +90,11 @@ class TrainConfig(Settings):
     init: str | None = Field(None, description="weights to begin with: a name or a .safetensors file")
     batch_size: PositiveInt = Field(8, description="pairs of a step, over all processes (paper)")
     workers: int = Field(4, ge=0, description="processes that load data, for each training process")
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field("32-true", description="of the networks")
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
+        "auto",
+        description="of the networks; auto is bf16-mixed where the processor multiplies in it, else 32-true: a run that"
+        " goes on elsewhere takes what is best there, and is the same to the bit on one machine only",
+    )
     clip: float = Field(10.0, gt=0, description="largest norm of the gradient; the published code has no limit")
     max_skipped: PositiveInt = Field(10, description="steps in a row without a finite gradient that end the run")
     log_every: PositiveInt = Field(20, description="steps between two rows of metrics.csv")

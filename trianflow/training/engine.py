@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from trianflow.data.pairs.batch import PairBatch
 from trianflow.errors import UsageError
+from trianflow.inference import choose_precision
 from trianflow.systems.config import LossWeights
 from trianflow.systems.trianflow import StepResult, TrianFlow
 from trianflow.training.config import TrainConfig
@@ -56,8 +57,12 @@ def make_fabric(config: TrainConfig) -> Fabric:
     if accelerator == "cuda" and not torch.cuda.is_available():
         raise UsageError("accelerator=cuda, but torch sees no GPU: set accelerator=auto, or install torch with CUDA")
     plugins: list[Any] = []
-    if config.precision != "32-true":
-        plugins.append(_Autocast(config.precision, accelerator))
+    precision = config.precision
+    if precision == "auto":
+        native = choose_precision(torch.device(accelerator)) == torch.bfloat16
+        precision = "bf16-mixed" if native else "32-true"
+    if precision != "32-true":
+        plugins.append(_Autocast(precision, accelerator))
     return Fabric(
         accelerator=accelerator,
         devices=local,

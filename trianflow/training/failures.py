@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from trianflow.data.pairs.batch import PairBatch
 from trianflow.errors import TrianflowError
@@ -10,16 +12,37 @@ from trianflow.training.config import TrainConfig
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, of the GPU or of the machine."""
+    """Whether memory ran out, of the GPU or of the machine, which then may kill a process that loads data."""
     text = str(error).lower()
-    return isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    killed = "dataloader worker" in text and ("killed by signal" in text or "exited unexpectedly" in text)
+    return isinstance(error, MemoryError) or killed or "allocate memory" in text or "out of memory" in text
 
 
 def memory_advice(config: TrainConfig) -> str:
     """What to change where memory ran out."""
     width, height = config.data.size
-    words = f"out of memory: lower batch_size (now {config.batch_size}) or data.size (now {width}x{height})"
+    ways = [f"batch_size (now {config.batch_size})", f"data.size (now {width}x{height})"]
+    if config.workers:
+        ways.append(f"workers (now {config.workers})")
+    words = f"out of memory: lower {', '.join(ways[:-1])} or {ways[-1]}"
     return words if config.precision != "32-true" else f"{words}, or set precision=bf16-mixed"
+
+
+@contextmanager
+def memory_guarded(config: TrainConfig) -> Iterator[None]:
+    """Where memory may run out.
+
+    Raises:
+        TrianflowError: it did; with advice.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError, OSError) as error:
+        if is_out_of_memory(error):
+            raise TrianflowError(memory_advice(config)) from error
+        raise
 
 
 def batches_of(loader: Iterable[PairBatch]) -> Iterator[PairBatch]:

@@ -66,9 +66,9 @@ class RunLog:
     """
 
     def __init__(self, out: Path, losses: list[str], figures: list[str], done: int) -> None:
-        columns = ["step", "stage", "stage_step", "lr", "gradient", "skipped", "total", *losses]
+        columns = ["step", "stage", "stage_step", "seconds", "lr", "gradient", "skipped", "total", *losses]
         self._metrics = Table(out / METRICS, columns, done)
-        self._validation = Table(out / VALIDATION, ["step", "stage", *figures], done)
+        self._validation = Table(out / VALIDATION, ["step", "stage", "seconds", *figures], done)
         self._board: Any = None
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -81,9 +81,9 @@ class RunLog:
         self._metrics.add({"step": step, **facts, **losses})
         self._scalars("loss", losses, step)
 
-    def validation(self, step: int, stage: str, figures: Mapping[str, float]) -> None:
+    def validation(self, step: int, facts: Mapping[str, Any], figures: Mapping[str, float]) -> None:
         """A row of `validation.csv`."""
-        self._validation.add({"step": step, "stage": stage, **figures})
+        self._validation.add({"step": step, **facts, **figures})
         self._scalars("validation", figures, step)
 
     def picture(self, step: int, picture: np.ndarray) -> None:

@@ -35,12 +35,12 @@ class SyncedBatchNorm(nn.BatchNorm2d):
             return super().forward(x)
         wide = x.float()
         count = wide.numel() / wide.shape[1]
-        sums = torch.cat([wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3)), wide.new_tensor([count])])
-        sums = _SumOverProcesses.apply(sums)
-        channels = wide.shape[1]
+        sums = _SumOverProcesses.apply(torch.cat([wide.sum((0, 2, 3)), wide.new_tensor([count])]))
         total = sums[-1].detach()
-        mean = sums[:channels] / total
-        variance = sums[channels:-1] / total - mean.square()
+        mean = sums[:-1] / total
+        # The mean goes first: the mean square less its square would leave no digits of a small variance.
+        centred = wide - mean[:, None, None]
+        variance = _SumOverProcesses.apply(centred.square().sum((0, 2, 3))) / total
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -50,7 +50,7 @@ class SyncedBatchNorm(nn.BatchNorm2d):
             self.running_mean.lerp_(mean, rate)
             self.running_var.lerp_(variance * total / (total - 1), rate)
         scale = self.weight * (variance + self.eps).rsqrt()
-        return (wide * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(x.dtype)
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
 def synchronize_norms(module: nn.Module) -> None:

@@ -13,7 +13,9 @@ from trianflow.data.pairs.batch import PairBatch, PairTruth
 from trianflow.depth.network import disparity_to_depth
 from trianflow.evaluation.depth import absolute_relative, scaled_by_median
 from trianflow.evaluation.flow import end_point_error, is_outlier
-from trianflow.losses.flow import flow_losses
+from trianflow.flow.interface import FlowPair
+from trianflow.geometry.warping import flow_targets, sample
+from trianflow.losses.photometric import ssim
 from trianflow.pose.two_view import TwoViewStatus
 from trianflow.systems.geometry import solve_geometry
 from trianflow.systems.trianflow import TrianFlow
@@ -30,6 +32,8 @@ WATCHED = {
     "joint": ("epe", "photometric"),
 }
 
+_OUTSIDE = 1.5  # photometric error of a pixel that leaves the image, in units of that of zero flow
+
 
 @torch.no_grad()
 def validate(
@@ -45,11 +49,11 @@ def validate(
 
     Returns:
         Means over the pairs, medians for the pose:
-        `photometric` (0.15 pixel + 0.85 ssim of both directions at full size) and `solved` (share of pairs with a
-        pose); with true flow `epe`, `epe_visible`, `epe_zero` (of no flow at all) in pixels, `outliers` (KITTI's Fl, a
-        share); with true poses `rotation` and `direction` in degrees; with depth `depth_error` (relative, to the
-        triangulated points) and with true depth `abs_rel` and `abs_rel_constant` (of the best constant depth), both
-        scaled by the median. What no pair has is left out.
+        `photometric` (see `photometric_error`) and `solved` (share of pairs with a pose); with true flow `epe`,
+        `epe_visible`, `epe_zero` (of no flow at all) in pixels, `outliers` (KITTI's Fl, a share); with true poses
+        `rotation` and `direction` in degrees; with depth `depth_error` (relative, to the triangulated points) and with
+        true depth `abs_rel` and `abs_rel_constant` (of the best constant depth), both scaled by the median. What no
+        pair has is left out.
     """
     modes = [(module, module.training) for module in system.modules()]
     system.eval()
@@ -70,15 +74,38 @@ def validate(
     return figures
 
 
+def photometric_error(image_a: Tensor, image_b: Tensor, flow: FlowPair) -> Tensor:
+    """How badly the images explain each other along a flow: 0.15 |difference| + 0.85 (1 - SSIM) / 2, both directions.
+
+    Every pixel counts, so that no flow gains by leaving the image or contradicting itself: a pixel whose target lies
+    outside, or is not finite, counts as half as much again as if it stood still, about what a wrong target costs.
+
+    Args:
+        image_a, image_b: `(B, C, H, W)` in [0, 1].
+        flow: `(B, 2, H, W)` pixels.
+
+    Returns:
+        `(B,)`, non-negative; NaN for a flow without one finite pixel in a direction.
+    """
+    images, there = torch.cat([image_a, image_b]), torch.cat([flow.flow_ab, flow.flow_ba])
+    targets = flow_targets(there)
+    limit = targets.new_tensor([images.shape[-1] - 1, images.shape[-2] - 1])
+    inside = ((targets >= 0) & (targets <= limit)).all(-1)[:, None]
+    warped = sample(images.roll(len(image_a), 0), flow_targets(torch.where(inside, there, 0.0)))
+    error = 0.15 * (images - warped).abs() + 0.85 * ((1 - ssim(images, warped)) / 2).clamp(0, 1)
+    known = there.isfinite().all(1).flatten(1).any(1)
+    error = (error * torch.where(inside, 1.0, _OUTSIDE)).mean((1, 2, 3)).where(known, torch.nan)
+    return (error[: len(image_a)] + error[len(image_a) :]) / 2
+
+
 def _measure(system: TrianFlow, batch: PairBatch, with_depth: bool) -> dict[str, Tensor]:
     flow = system.flow(batch.image_a, batch.image_b, 1)[0]
     disparity = system.depth(batch.image_a)[0] if with_depth else None
     truth = batch.truth or PairTruth()
     with torch.autocast(batch.image_a.device.type, enabled=False):
-        losses = flow_losses(batch.image_a, batch.image_b, [flow])
         geometry = solve_geometry(flow, batch.K.to(flow.flow_ab), system.config.geometry, 0)
         values = {
-            "photometric": 0.15 * losses.pixel + 0.85 * losses.ssim,
+            "photometric": photometric_error(batch.image_a, batch.image_b, flow),
             "solved": geometry.usable,
         }
         if truth.flow_ab is not None:

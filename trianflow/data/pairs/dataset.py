@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import glob
+import hashlib
+import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from copy import copy
@@ -45,6 +47,7 @@ class PairDataset(Dataset[PairBatch]):
         size: width and height of the pairs, pixels; the pictures of the sources may be larger.
         seed: of the augmentation.
         augmentation: None takes the window in the middle and changes nothing else.
+        names: of the sources, for the digest.
 
     Attributes:
         notes: what the user should know of the sources, one line each.
@@ -57,11 +60,12 @@ class PairDataset(Dataset[PairBatch]):
         seed: int,
         augmentation: Augmentation | None = None,
         notes: Sequence[str] = (),
+        names: Sequence[str] = (),
     ) -> None:
         self._sources, self._size, self._seed = list(sources), size, seed
         self._augmentation = augmentation
         self._ends = list(accumulate(len(source) for source in self._sources))
-        self.notes = tuple(notes)
+        self.notes, self._names = tuple(notes), list(names)
 
     def __len__(self) -> int:
         """The number of pairs of all sources."""
@@ -86,6 +90,11 @@ class PairDataset(Dataset[PairBatch]):
             else:
                 return self._item(pair, Draw.from_key(self._seed, epoch, index), place, tuple(problems))
         raise TrianflowError(f"not one of the {len(self)} pairs can be read, the first: {next(iter(problems))}")
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits that tell datasets apart: of the names and lengths of the sources, wherever their root lies."""
+        return hashlib.sha256(json.dumps([self._names, self._ends]).encode()).hexdigest()[:12]
 
     def first(self, count: int) -> PairDataset:
         """The first pairs alone."""
@@ -135,6 +144,7 @@ def open_dataset(config: DataConfig, split: Literal["train", "val"], seed: int, 
     """
     sources: list[PairSource] = []
     notes: list[str] = []
+    names: list[str] = []
     cache = None if config.cache is None else Path(config.cache).expanduser()
     for number, listed in enumerate(getattr(config, split)):
         for source in expand_source(listed, config.root) if isinstance(listed, PathSource) else [listed]:
@@ -146,11 +156,12 @@ def open_dataset(config: DataConfig, split: Literal["train", "val"], seed: int, 
                     sources.append(RenderedPairs(source, config.size, cache))
             except TrianflowError as error:
                 raise type(error)(f"{split}[{number}] ({name}): {error}") from error
+            names.append(_below(name, config.root))
             notes += [f"{split}[{number}] ({name}): {note}" for note in sources[-1].notes]
     if not sources:
         raise UsageError(f"the data has no source for {split}: give {split} a list with a path or synthetic")
     augmentation = Augmentation(config.flip, config.jitter) if augment else None
-    return PairDataset(sources, config.size, seed, augmentation, notes)
+    return PairDataset(sources, config.size, seed, augmentation, notes, names)
 
 
 def expand_source(source: PathSource, root: str | None) -> list[PathSource]:
@@ -169,6 +180,12 @@ def expand_source(source: PathSource, root: str | None) -> list[PathSource]:
         raise UsageError(f"{placed['path']}: all of its {len(folders)} folders are excluded")
     paths = [str(folder) for folder in kept] or [placed["path"]]
     return [source.model_copy(update=placed | {"path": path}) for path in paths]
+
+
+def _below(path: str, root: str | None) -> str:
+    """A path as it is seen from the root; one that does not lie there stays as it is."""
+    base = Path(root or ".").expanduser()
+    return Path(path).relative_to(base).as_posix() if Path(path).is_relative_to(base) else path
 
 
 def worker_init(worker: int) -> None:

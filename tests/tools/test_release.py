@@ -1,0 +1,90 @@
+"""The tools that make the bundled weights: publishing, and pieces that fit through a small door."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from trianflow.errors import TrianflowError
+from trianflow.flow.pwc import PWCNet
+from trianflow.weights import load_weights, save_weights
+
+RELEASE = Path(__file__).parents[2] / "tools" / "release"
+
+
+def tool(name: str) -> ModuleType:
+    """A program of the folder as a module."""
+    spec = importlib.util.spec_from_file_location(f"release_{name}", RELEASE / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def flow() -> PWCNet:
+    torch.manual_seed(0)
+    return PWCNet(normalize_features=True)
+
+
+@pytest.mark.parametrize("channels", ["bgr", "rgb"])
+def test_what_is_published_takes_rgb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flow: PWCNet, channels: str
+) -> None:
+    """An import that takes BGR is turned round once, and neither file nor card sends it back."""
+    source, assets = tmp_path / "import.safetensors", tmp_path / "assets"
+    save_weights(source, flow, None, {"channels": channels, "data": "KITTI"})
+    publish = tool("publish")
+    monkeypatch.setattr(publish, "ASSETS", assets)
+    words = [str(source), "default", "--description", "of a test", "--licence", "CC0-1.0"]
+    monkeypatch.setattr(sys, "argv", ["publish.py", *words])
+    for _ in range(2):
+        publish.main()
+    file = assets / "default.safetensors"
+    entry = json.loads((assets / "manifest.json").read_text())["default"]
+    assert entry == {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    published = load_weights(file)
+    assert {key: published.card[key] for key in ("name", "data", "licence")} == {
+        "name": "default",
+        "data": "KITTI",
+        "licence": "CC0-1.0",
+    }
+    for with_card in (True, False):
+        if not with_card:
+            file.with_suffix(".json").unlink()
+        found = load_weights(file).rgb().flow
+        assert found is not None
+        first, original = (net.get_parameter("pyramid.conv1.0.weight") for net in (found, flow))
+        expected = original.flip(1) if channels == "bgr" else original
+        torch.testing.assert_close(first, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_pieces_join_to_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flow: PWCNet) -> None:
+    """Also where pieces of an earlier, longer file lie in the folder, and those of another one."""
+    source, folder, joined = tmp_path / "run.safetensors", tmp_path / "pieces", tmp_path / "new" / "run.safetensors"
+    save_weights(source, flow, None, {"description": "of a test"}, torch.float16)
+    train = tool("train")
+    monkeypatch.setattr(train, "PIECE", 3_000_000)
+    folder.mkdir()
+    for stale in ("run.safetensors.07", "other.safetensors.00"):
+        (folder / stale).write_bytes(b"of another day")
+    train.split(source, folder)
+    pieces = sorted(folder.glob("run.safetensors.*"))
+    assert [piece.name[-2:] for piece in pieces] == ["00", "01", "02", "03"]
+    assert max(piece.stat().st_size for piece in pieces) == 3_000_000
+    train.join(folder, joined)
+    assert joined.read_bytes() == source.read_bytes()
+    assert load_weights(joined).card["description"] == "of a test"
+    pieces[1].unlink()
+    with pytest.raises(TrianflowError, match="damaged"):
+        train.join(folder, joined)
+    with pytest.raises(SystemExit, match=r"no pieces of run\.safetensors"):
+        train.join(tmp_path, joined)
