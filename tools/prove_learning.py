@@ -24,6 +24,7 @@ import torch
 
 from trianflow.config import load_settings
 from trianflow.training.config import TrainConfig
+from trianflow.training.engine import choose_training_precision
 from trianflow.training.log import VALIDATION
 from trianflow.training.loop import Trainer
 
@@ -135,7 +136,7 @@ def report(out: Path, claims: list[Claim]) -> str:
     stages = ", ".join(f"{name} {stage.steps} steps" for name, stage in config.stages.listed())
     width, height = config.data.size
     lines = [
-        f"Size {width}x{height}, batch {config.batch_size}, {config.precision}, {stages}.",
+        f"Size {width}x{height}, batch {config.batch_size}, {choose_training_precision(config)}, {stages}.",
         f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}.",
         "Minutes: " + ", ".join(f"{run} {value:.0f}" for run, value in minutes.items()) + ".",
         "",

@@ -137,7 +137,7 @@ raw = pickle.load(open(sys.argv[1], "rb"))
 use_small_networks(raw, setattr)
 Trainer(tiny(*sys.argv[3:]), sys.argv[2], quiet=True, data=(dataset(raw), dataset(raw[:3], None, 0))).run()
 """
-TWO = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port"]
+TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
 @pytest.mark.slow
@@ -153,7 +153,7 @@ def test_two_processes_learn_what_one_does(raw_pairs: list[RawPair], tmp_path: P
     pairs.write_bytes(pickle.dumps(raw_pairs))
     one, two = tmp_path / "one", tmp_path / "two"
     words = [f"stages.{name}=null" for name in ("flow", "depth", "joint") if name != stage]
-    for launcher, out in (([sys.executable], one), ([*TWO, "29533"], two)):
+    for launcher, out in (([sys.executable], one), (TWO, two)):
         done = run(*launcher, str(script), str(pairs), str(out), *words)
         assert done.returncode == 0, done.stderr
     facts = ("step", "stage", "stage_step", "lr", "skipped")
@@ -176,53 +176,53 @@ def test_two_processes_from_the_command_line(tmp_path: Path) -> None:
     config = write_config(tmp_path, 1)
     one, two = tmp_path / "one", tmp_path / "two"
     assert run(*command(config, one)).returncode == 0
-    done = run(*TWO, "29535", "-m", "trianflow", "train", str(config), "--out", str(two))
+    done = run(*TWO, "-m", "trianflow", "train", str(config), "--out", str(two))
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("done: 3 steps") == 1
     first, second = (timeless(out / "metrics.csv")[0] for out in (one, two))
     for name in ("total", "gradient"):
         assert float(second[name]) == pytest.approx(float(first[name]), rel=1e-3)
-    refused = run(*TWO, "29536", "-m", "trianflow", "train", str(config), "batch_size=3", "--out", str(tmp_path / "x"))
+    refused = run(*TWO, "-m", "trianflow", "train", str(config), "batch_size=3", "--out", str(tmp_path / "x"))
     assert "batch_size 3 cannot be shared by 2 processes" in refused.stderr
 
 
 _FIRST_STEP = """
-import pickle, sys
+import sys
 import torch
-from tests.training.small_runs import dataset, tiny
+from tests.training.small_runs import tiny
 from trianflow.training.loop import Trainer
 torch.set_num_threads(1)
-raw = pickle.load(open(sys.argv[1], "rb"))
-trainer = Trainer(tiny(*sys.argv[3:]), sys.argv[2], quiet=True, data=(dataset(raw), None))
+trainer = Trainer(tiny(*sys.argv[2:]), sys.argv[1], quiet=True)
 trainer.run()
 if trainer.fabric.is_global_zero:
     gradients = {k: p.grad for k, p in trainer.system.named_parameters() if p.grad is not None}
-    torch.save(gradients, sys.argv[2] + "/gradients.pt")
+    torch.save(gradients, sys.argv[1] + "/gradients.pt")
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["flow", "depth", "joint"])
-def test_gradients_of_two_processes_are_those_of_one(raw_pairs: list[RawPair], tmp_path: Path, stage: str) -> None:
-    """Every element, of the real networks; the flow is that of trained weights, so that there is geometry."""
-    script, pairs = tmp_path / "script.py", tmp_path / "pairs.pickle"
+def test_gradients_of_two_processes_are_those_of_one(tmp_path: Path, stage: str) -> None:
+    """Tensor by tensor, of the real networks; the flow is that of trained weights, so that there is geometry."""
+    script = tmp_path / "script.py"
     script.write_text(_FIRST_STEP)
-    pairs.write_bytes(pickle.dumps(raw_pairs))
     words = [f"stages.{name}=null" for name in ("flow", "depth", "joint") if name != stage]
-    words += [f"stages.{stage}.steps=1", "init=default", "clip=1e9", "system.geometry.min_points=5"]
+    words += [f"stages.{stage}.steps=1", "init=default", "clip=1e9", "data.train=[{synthetic: 2, seed: 1}]"]
+    words += ["data.size=[256,128]", "system.geometry.two_view={threshold: 0.8, noise_floor: 0.1}"]
     found = []
-    for launcher, out in (([sys.executable], tmp_path / "one"), ([*TWO, "29537"], tmp_path / "two")):
-        done = run(*launcher, str(script), str(pairs), str(out), *words)
+    for launcher, out in (([sys.executable], tmp_path / "one"), (TWO, tmp_path / "two")):
+        done = run(*launcher, str(script), str(out), *words)
         assert done.returncode == 0, done.stderr
         found.append(torch.load(out / "gradients.pt"))
     assert found[0].keys() == found[1].keys()
     networks = {key.split(".")[0] for key in found[0]}
     assert networks == {"flow": {"flow"}, "depth": {"depth"}, "joint": {"flow", "depth"}}[stage]
-    largest = max(float(grad.abs().max()) for grad in found[0].values())
-    assert largest > 0
+    sizes = {name: max(float(g.norm()) for k, g in found[0].items() if k.startswith(name)) for name in networks}
+    assert min(sizes.values()) > 0
     for key, grad in found[0].items():
-        size = float(grad.abs().max())
-        torch.testing.assert_close(found[1][key], grad, rtol=1e-3, atol=1e-3 * size + 1e-6 * largest, msg=key)
+        apart, size = float((found[1][key] - grad).norm()), float(grad.norm())
+        # Rounding turns some units of the depth encoder on or off: 0.1 %. Norms of each process alone make 40 %.
+        assert apart <= 1e-2 * size + 1e-5 * sizes[key.split(".")[0]], (key, apart, size)
 
 
 _GRADIENTS = """
@@ -257,7 +257,7 @@ def norm_net() -> tuple[nn.Sequential, torch.Tensor, torch.Tensor]:
 def test_norms_of_two_processes_are_those_of_one(tmp_path: Path) -> None:
     script, result = tmp_path / "script.py", tmp_path / "result.pt"
     script.write_text(_GRADIENTS)
-    done = run(*TWO, "29534", str(script), str(result))
+    done = run(*TWO, str(script), str(result))
     assert done.returncode == 0, done.stderr
     found = torch.load(result)
     net, x, w = norm_net()
@@ -375,7 +375,7 @@ def test_an_error_of_one_process_ends_both(raw_pairs: list[RawPair], tmp_path: P
     script, pairs, out = tmp_path / "script.py", tmp_path / "pairs.pickle", tmp_path / "out"
     script.write_text(_DISAGREE)
     pairs.write_bytes(pickle.dumps(raw_pairs))
-    done = run(*TWO, "29538", str(script), str(pairs), str(out), how)
+    done = run(*TWO, str(script), str(pairs), str(out), how)
     assert done.returncode == 0, done.stderr
     told = [(out / f"{how}{rank}").read_text() for rank in (0, 1)]
     if how == "pairs":

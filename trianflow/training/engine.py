@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.fabric import Fabric
@@ -43,6 +43,20 @@ class TrainingStep(nn.Module):
         return self.result.total
 
 
+def _accelerator(config: TrainConfig) -> str:
+    if config.accelerator != "auto":
+        return config.accelerator
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def choose_training_precision(config: TrainConfig) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+    """The precision of the configuration; for `auto` what is fast on this machine."""
+    if config.precision != "auto":
+        return config.precision
+    native = choose_precision(torch.device(_accelerator(config))) == torch.bfloat16
+    return "bf16-mixed" if native else "32-true"
+
+
 def make_fabric(config: TrainConfig) -> Fabric:
     """The engine for this machine: one process, or as many as the configuration or torchrun says.
 
@@ -51,18 +65,11 @@ def make_fabric(config: TrainConfig) -> Fabric:
     """
     local = int(os.environ.get("LOCAL_WORLD_SIZE", config.devices))
     nodes = max(int(os.environ.get("WORLD_SIZE", local * config.nodes)) // local, 1)
-    accelerator: str = config.accelerator
-    if accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    accelerator = _accelerator(config)
     if accelerator == "cuda" and not torch.cuda.is_available():
         raise UsageError("accelerator=cuda, but torch sees no GPU: set accelerator=auto, or install torch with CUDA")
-    plugins: list[Any] = []
-    precision = config.precision
-    if precision == "auto":
-        native = choose_precision(torch.device(accelerator)) == torch.bfloat16
-        precision = "bf16-mixed" if native else "32-true"
-    if precision != "32-true":
-        plugins.append(_Autocast(precision, accelerator))
+    precision = choose_training_precision(config)
+    plugins: list[Any] = [] if precision == "32-true" else [_Autocast(precision, accelerator)]
     return Fabric(
         accelerator=accelerator,
         devices=local,

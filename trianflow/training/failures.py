@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from trianflow.data.pairs.batch import PairBatch
 from trianflow.errors import TrianflowError
 from trianflow.training.config import TrainConfig
+from trianflow.training.engine import choose_training_precision
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -27,7 +28,7 @@ def memory_advice(config: TrainConfig) -> str:
     if config.workers:
         ways.append(f"workers (now {config.workers})")
     words = f"out of memory: lower {', '.join(ways[:-1])} or {ways[-1]}"
-    return words if config.precision != "32-true" else f"{words}, or set precision=bf16-mixed"
+    return words if choose_training_precision(config) != "32-true" else f"{words}, or set precision=bf16-mixed"
 
 
 @contextmanager
