@@ -11,7 +11,6 @@ import copy
 import difflib
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from trianflow.assets import find_asset
 from trianflow.checkpoint import CheckpointError, fill, read_state_dict
 from trianflow.depth.network import DepthNet
 from trianflow.errors import TrianflowError, UsageError
+from trianflow.files import replacing
 from trianflow.flow.pwc import PWCNet
 
 _FOLDER = "weights"  # of the assets
@@ -168,9 +168,8 @@ def save_weights(
         # The old card goes first: killed in between, the file is one without a card, not one of a wrong checksum.
         _card_path(path).unlink(missing_ok=True)
         for target, data in ((path, content), (_card_path(path), text.encode())):
-            beside = target.with_name(f".{target.name}.part")
-            beside.write_bytes(data)
-            os.replace(beside, target)
+            with replacing(target) as beside:
+                beside.write_bytes(data)
     except OSError as e:
         raise TrianflowError(f"{path}: cannot write the weights: {e.strerror}") from e
     return full

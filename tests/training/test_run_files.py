@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from trianflow.errors import TrianflowError
-from trianflow.training.checkpoint import Checkpoint, random_state, restore_random, write_atomically
+from trianflow.training.checkpoint import Checkpoint, random_state, restore_random
 from trianflow.training.log import RunLog, Table, TrainingProgress
 
 
@@ -68,29 +68,6 @@ def test_what_is_no_checkpoint(tmp_path: Path, kind: str, capsys: pytest.Capture
         Checkpoint.load(path)
     assert "\n" not in str(error.value)
     assert "code was run" not in capsys.readouterr().out
-
-
-def test_a_file_is_whole_or_the_old_one(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    write_atomically(path, lambda p: p.write_text("old"))
-
-    def fail(p: Path) -> None:
-        p.write_text("half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, fail)
-    assert path.read_text() == "old"
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
-
-    def look(p: Path) -> None:
-        p.write_text("new")
-        assert path.read_text() == "old", "until the new one is complete"
-
-    (tmp_path / ".file.part").write_text("of a killed process")
-    write_atomically(path, look)
-    assert path.read_text() == "new"
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_table_forgets_what_was_not_saved(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import torch
 from trianflow.config import OdometryConfig
 from trianflow.data.frames import Frame, FrameSource
 from trianflow.errors import TrianflowError
+from trianflow.files import replacing
 from trianflow.geometry.camera import Camera
 from trianflow.odometry.step import Step, StepStatus
 
@@ -158,10 +159,9 @@ class RunReport:
         head = json.dumps(self.to_dict(frames=False), indent=1, allow_nan=False)
         rows = ",\n".join("  " + json.dumps(row, allow_nan=False) for row in self.rows)
         text = head.removesuffix("\n}") + ',\n "frames": [\n' + rows + "\n ]\n}\n"
-        beside = path.with_name(f".{path.name}.part")
         try:
-            beside.write_text(text, encoding="utf-8")
-            os.replace(beside, path)
+            with replacing(path) as beside:
+                beside.write_text(text, encoding="utf-8")
         except OSError as e:
             raise TrianflowError(f"{path}: cannot write the report: {e.strerror}") from e
 

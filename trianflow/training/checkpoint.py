@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import torch
 
 from trianflow.errors import TrianflowError
+from trianflow.files import replacing
 
 
 @dataclass(frozen=True)
@@ -72,22 +71,8 @@ def save_tensors(path: Path, content: dict[str, Any]) -> None:
     """`torch.save`, at once or not at all; OSError where the disk is full, which torch's own writer hides."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    write_atomically(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write(temporary path)` make a file, then give it its name: readers see the old one or the new one.
-
-    One process writes a file. What a killed one leaves, `.NAME.part`, is overwritten by the next.
-    """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        write(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def random_state() -> dict[str, Any]:

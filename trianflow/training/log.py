@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from trianflow.training.checkpoint import write_atomically
+from trianflow.files import replacing
 
 METRICS, VALIDATION, BOARD = "metrics.csv", "validation.csv", "tensorboard"
 _LINE_EVERY = 10.0  # seconds between plain lines
@@ -36,13 +36,10 @@ class Table:
                 rows = [row for row in csv.DictReader(file) if None not in row.values()]
             rows = [row for row in rows if row.get(columns[0], "").isdigit() and int(row[columns[0]]) <= done]
 
-        def write(temporary: Path) -> None:
-            with open(temporary, "w", newline="") as file:
-                writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
-                writer.writeheader()
-                writer.writerows(rows)
-
-        write_atomically(path, write)
+        with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
         self._file = open(path, "a", newline="")  # noqa: SIM115 (open as long as the run)
         self._writer = csv.DictWriter(self._file, columns, restval="")
 

@@ -13,8 +13,9 @@ from trianflow.data.pairs.batch import PairBatch
 from trianflow.data.pairs.config import PathSource
 from trianflow.data.pairs.dataset import PairDataset
 from trianflow.errors import TrianflowError, UsageError
+from trianflow.files import replacing
 from trianflow.systems.trianflow import TrianFlow
-from trianflow.training.checkpoint import Checkpoint, save_tensors, write_atomically
+from trianflow.training.checkpoint import Checkpoint, save_tensors
 from trianflow.training.config import TrainConfig
 from trianflow.weights import save_weights
 
@@ -61,8 +62,8 @@ class RunFolder:
     def write_config(self, config: TrainConfig) -> None:
         """Note what was asked for."""
         text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-        with self.writing():
-            write_atomically(self.path / CONFIG, lambda path: path.write_text(text))
+        with self.writing(), replacing(self.path / CONFIG) as path:
+            path.write_text(text)
 
     def load(self, settings: Mapping[str, Any]) -> Checkpoint | None:
         """The checkpoint, if there is one.
