@@ -57,7 +57,8 @@ def judge(out: Path) -> list[Claim]:
     flow, depth, joint = (figures(out / "main", stage) for stage in ("flow", "depth", "joint"))
     without, control = figures(out / "no_ld", "depth"), figures(out / "control", "flow")
     first, last, zero = flow[0], flow[-1], flow[-1]["epe_zero"]
-    flow_minutes, depth_minutes = last["seconds"] / 60, (depth[-1]["seconds"] - last["seconds"]) / 60
+    half = next((row for row in flow if row["epe"] < zero / 2), None)
+    depth_minutes = (depth[-1]["seconds"] - last["seconds"]) / 60
     late = flow[3 * len(flow) // 4]
     gain = depth[-1]["abs_rel"] / depth[-1]["abs_rel_constant"]
     lost = without[-1]["abs_rel"] / without[-1]["abs_rel_constant"]
@@ -65,8 +66,8 @@ def judge(out: Path) -> list[Claim]:
     return [
         Claim(
             "stage 1, without labels: within 30 minutes the end-point error falls below half of that of zero flow",
-            f"{first['epe']:.3f} -> {last['epe']:.3f} px in {flow_minutes:.0f} min, zero flow {zero:.3f} px",
-            last["epe"] < zero / 2 and flow_minutes < 30,
+            f"zero flow {zero:.3f} px; {_at(first)}, {_at(half) if half else 'never below half'}, {_at(last)}",
+            half is not None and half["seconds"] < 30 * 60,
         ),
         Claim(
             "and is still falling",
@@ -96,6 +97,10 @@ def judge(out: Path) -> list[Claim]:
             lost > 0.95,
         ),
     ]
+
+
+def _at(row: Row) -> str:
+    return f"{row['epe']:.3f} px after {row['seconds'] / 60:.0f} min"
 
 
 def draw(out: Path) -> None:

@@ -176,6 +176,14 @@ def test_deep_features_keep_their_variance() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_an_untrained_network_begins_near_zero_flow(seed: int) -> None:
+    torch.manual_seed(seed)
+    flow = PWCNet(normalize_features=True)(*images(1, 128, 256), 1)[0].flow_ab
+    assert 0.05 < float(flow.abs().mean()) < 4, "full-size heads begin with tens of pixels"
+
+
+@torch.no_grad()
 def test_normalized_features_forget_gain_and_offset() -> None:
     g = torch.Generator().manual_seed(0)
     f_a, f_b = (torch.randn(2, 16, 6, 9, generator=g) for _ in range(2))

@@ -18,6 +18,9 @@ _CONTEXT = ((128, 1), (128, 2), (128, 4), (96, 8), (64, 16), (32, 1))  # channel
 _COARSEST, _FINEST = 6, 2
 _SLOPE = 0.1  # of the leaky ReLU
 _MULTIPLE = 2**_COARSEST
+# Share of the usual weights with which flow is read out at first: what a level adds is doubled by each level after it,
+# and flows of tens of pixels would leave the image, where no photometric loss brings them back from.
+_FIRST_FLOW = 0.1
 
 
 def _conv(in_channels: int, out_channels: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
@@ -81,6 +84,9 @@ class FlowDecoder(nn.Module):
             channels = width
         self.dc_conv7 = nn.Conv2d(channels, 2, 3, padding=1)
         _initialise(self)
+        for name, layer in self.named_children():
+            if name.startswith("predict_flow") or name == "dc_conv7":
+                layer.weight.data *= _FIRST_FLOW  # type: ignore[operator]
 
     def forward(self, features_a: Sequence[Tensor], features_b: Sequence[Tensor]) -> list[Tensor]:
         """Flow a -> b of levels 2 (a quarter of the image) to 5, `(B, 2, h, w)` float32 in pixels of the level."""
