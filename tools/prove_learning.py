@@ -173,7 +173,9 @@ def main() -> int:
             "control": [*start, "stages.depth=null", *prolonged],
         }
         for name, overrides in runs.items():
-            Trainer(load_settings(TrainConfig(), CONFIG, overrides), out / name).run()
+            if not Trainer(load_settings(TrainConfig(), CONFIG, overrides), out / name).run().finished:
+                print("stopped; the same command goes on")
+                return 3
     claims = judge(out)
     print(report(out, claims))
     draw(out)

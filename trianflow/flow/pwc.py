@@ -86,7 +86,7 @@ class FlowDecoder(nn.Module):
         _initialise(self)
         for name, layer in self.named_children():
             if name.startswith("predict_flow") or name == "dc_conv7":
-                layer.weight.data *= _FIRST_FLOW  # type: ignore[operator]
+                layer.get_parameter("weight").data *= _FIRST_FLOW
 
     def forward(self, features_a: Sequence[Tensor], features_b: Sequence[Tensor]) -> list[Tensor]:
         """Flow a -> b of levels 2 (a quarter of the image) to 5, `(B, 2, h, w)` float32 in pixels of the level."""
