@@ -64,7 +64,9 @@ def main() -> int:
         sys.exit(f"{data}: not found; set TRIANFLOW_DATA to the folder that has the sequences")
     source = f"data.train=[{{path: {data}, start: 60, end: 100, poses: {data / 'poses.txt'}}}]"
     config = load_settings(TrainConfig(), ROOT / "configs" / "prove.yaml", [*SETTINGS, source])
-    Trainer(config, args.out, overfit=8).run()
+    if not Trainer(config, args.out, overfit=8).run().finished:
+        print("stopped; the same command goes on")
+        return 3
     return 0 if table(args.out / METRICS) else 1
 
 
