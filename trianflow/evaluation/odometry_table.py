@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from trianflow.evaluation.odometry import OdometryMetrics
+from trianflow.evaluation.table import columns_of_text
 
 
 def odometry_table(results: Mapping[str, OdometryMetrics], lengths: bool = False) -> str:
@@ -30,14 +31,14 @@ def odometry_table(results: Mapping[str, OdometryMetrics], lengths: bool = False
         cells = ["-" if v is None else f"{v:.{digits}f}" for v, digits in numbers]
         rows.append([name, f"{m.compared}/{m.gt_poses}", *cells, f"{m.scale:.4g}"])
         notes += [f"{name}: {note}" for note in _notes(m)]
-    text = _columns([head, *rows])
+    text = columns_of_text([head, *rows])
     if lengths:
         for name, m in results.items():
             head = ["length m", *(f"{e.length:g}" for e in m.per_length)]
             t = ["t_err %", *("-" if e.t_err is None else f"{e.t_err:.3f}" for e in m.per_length)]
             r = ["r_err °/100m", *("-" if e.r_err is None else f"{e.r_err:.4f}" for e in m.per_length)]
             count = ["segments", *(str(e.segments) for e in m.per_length)]
-            text += f"\n\n{name}, by segment length\n" + _columns([head, t, r, count])
+            text += f"\n\n{name}, by segment length\n" + columns_of_text([head, t, r, count])
     return "\n".join([text, *([""] if notes else []), *notes])
 
 
@@ -59,12 +60,3 @@ def _notes(m: OdometryMetrics) -> list[str]:
         "opposed": "the estimate runs against the truth, so no scale was fitted",
     }.get(m.alignment_status)
     return notes + ([f"alignment: {why}"] if why else [])
-
-
-def _columns(rows: list[list[str]]) -> str:
-    """Aligned text columns, the first to the left, under a rule."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = [
-        "  ".join([r[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(r[1:], widths[1:]))]) for r in rows
-    ]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])

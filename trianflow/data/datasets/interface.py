@@ -1,0 +1,93 @@
+"""What every dataset is to the rest: sequences of frames with a camera and whatever truth there is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trianflow.data.frames import FrameSource
+from trianflow.geometry.camera import Camera
+from trianflow.trajectory import Trajectory
+
+
+@dataclass(frozen=True)
+class FlowTruth:
+    """True optical flow of a frame and the next one.
+
+    Attributes:
+        flow_ab: `(H, W, 2)` float32 pixels, x first; NaN where unknown. All that is known, occluded pixels too.
+        visible: `(H, W)` bool: the pixel is seen in the next frame as well; None where the dataset does not say.
+    """
+
+    flow_ab: np.ndarray
+    visible: np.ndarray | None = None
+
+
+class DatasetSequence:
+    """Frames that follow one another, taken by one camera, with the truth that the dataset has.
+
+    Subclasses give what they have by overriding `depth`, `flow`, `disparity` or `instances`. Files are opened when
+    they are asked for; instances pickle.
+
+    Args:
+        name: unique in the dataset and the same on every machine; may hold slashes. Prepared data lies under it.
+        frames: all of them, with stride 1; they carry the times.
+        camera: of the frames as they are, with their size and distortion.
+        poses: of this camera, camera to world, metres; times as those of the frames, or frame indices. None if unknown.
+        problems: what is wrong with files of this sequence, one line each, naming the file and what to do about it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        frames: FrameSource,
+        camera: Camera,
+        poses: Trajectory | None = None,
+        problems: tuple[str, ...] = (),
+    ) -> None:
+        self.name, self.frames, self.camera = name, frames, camera
+        self.poses, self.problems = poses, problems
+
+    def __len__(self) -> int:
+        """The number of frames."""
+        return len(self.frames)
+
+    def depth(self, index: int) -> np.ndarray | None:
+        """True depth of a frame: `(H, W)` float32 metres along z, 0 where unknown; None where there is none.
+
+        Raises:
+            TrianflowError: its file is missing or cannot be read.
+        """
+        return None
+
+    def disparity(self, index: int) -> np.ndarray | None:
+        """True disparity of a frame to the right camera: `(H, W)` float32 pixels, 0 where unknown, or None; errors as
+        `depth`."""
+        return None
+
+    def flow(self, index: int) -> FlowTruth | None:
+        """True flow from a frame to the next one, or None; errors as `depth`."""
+        return None
+
+    def instances(self, index: int) -> np.ndarray | None:
+        """Objects of a frame: `(H, W)` int32, 0 is background, or None; errors as `depth`."""
+        return None
+
+    def speed(self, index: int) -> float | None:
+        """Speed over ground when a frame was taken, metres a second, or None; errors as `depth`."""
+        return None
+
+
+@dataclass(frozen=True)
+class DatasetContent:
+    """What a reader found in a folder.
+
+    Attributes:
+        sequences: usable ones, in natural order of their names.
+        problems: of sequences that cannot be used at all, one line each: what is missing or wrong, in which file, and
+            what to do about it. Never a reason to stop as long as one sequence is usable.
+    """
+
+    sequences: tuple[DatasetSequence, ...]
+    problems: tuple[str, ...] = ()
