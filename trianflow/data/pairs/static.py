@@ -46,30 +46,42 @@ def pair_motion(frames: FrameStore, stride: int) -> PairMotion:
     return PairMotion(np.array(motion, np.float64), notes)
 
 
+class MotionMeter:
+    """How far one picture moves to the next: dense inverse search (`ultrafast`) on small copies."""
+
+    def __init__(self) -> None:
+        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+
+    @staticmethod
+    def small(image: np.ndarray) -> np.ndarray:
+        """The copy of a picture `(H, W, 3)` RGB uint8 that `motion` wants: grey, 256 pixels wide."""
+        height, width = image.shape[:2]
+        # OpenCV crashes on images of fewer than 32 rows
+        size = (_WIDTH, max(48, round(height * _WIDTH / width)))
+        return cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
+
+    def motion(self, first: np.ndarray, second: np.ndarray) -> float:
+        """The median length of the flow between two small copies, as a share of the width."""
+        # an initial flow of another size is not looked at
+        field = self._flow.calc(first, second, np.empty((1, 1, 2), np.float32))
+        return float(np.median(np.linalg.norm(field, axis=-1))) / _WIDTH
+
+
 def _measure(frames: FrameStore, stride: int) -> list[float | None]:
-    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    meter = MotionMeter()
     recent: deque[np.ndarray | None] = deque(maxlen=stride)
     motion: list[float | None] = []
     for number in tqdm(range(len(frames)), "motion of the pairs", unit=" frames", disable=None):
         small = _small(frames, number)
         if len(recent) == stride:
             first = recent[0]
-            if first is None or small is None:
-                motion.append(None)
-            else:
-                # an initial flow of another size is not looked at
-                field = flow.calc(first, small, np.empty((1, 1, 2), np.float32))
-                motion.append(float(np.median(np.linalg.norm(field, axis=-1))) / _WIDTH)
+            motion.append(None if first is None or small is None else meter.motion(first, small))
         recent.append(small)
     return motion
 
 
 def _small(frames: FrameStore, number: int) -> np.ndarray | None:
     try:
-        image = frames.image(number)
+        return MotionMeter.small(frames.image(number))
     except UnreadableFrame:
         return None
-    height, width = image.shape[:2]
-    # OpenCV crashes on images of fewer than 32 rows
-    size = (_WIDTH, max(48, round(height * _WIDTH / width)))
-    return cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)

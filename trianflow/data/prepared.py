@@ -1,0 +1,340 @@
+"""Prepared data: the frames of a dataset, small and without distortion, in folders that everything else can read."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from multiprocessing import connection, get_context, parent_process
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import yaml
+
+from trianflow.data.calibration import fit_to_image
+from trianflow.data.datasets.interface import DatasetSequence
+from trianflow.data.depth import write_depth
+from trianflow.data.pairs.prepare import Preparation
+from trianflow.data.pairs.static import MotionMeter
+from trianflow.errors import TrianflowError, UsageError
+from trianflow.files import replacing
+from trianflow.trajectory import Trajectory
+
+DEPTH_SCALE = 256  # stored units per metre of the depth that is exported (KITTI)
+SETTINGS, FACTS = "prepare.json", "prepared.json"
+_PARTS = ".parts"
+_PART = 64  # frames that a process takes at once, and that an interruption loses at most
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """What is made of the frames.
+
+    Attributes:
+        size: width and height, pixels.
+        fit: `stretch` to that size, or the smallest size of the frame's `crop` that covers it.
+        min_motion: frames that moved less since the one before are left out: median flow, a share of the width.
+        truth: also export the true depth at the size of the original frames, as scoring wants it.
+    """
+
+    size: tuple[int, int] = (832, 256)
+    fit: Literal["stretch", "crop"] = "stretch"
+    min_motion: float = 0.002
+    truth: bool = False
+
+
+@dataclass
+class PreparedSequence:
+    """What became of a sequence.
+
+    Attributes:
+        name: of the sequence.
+        kept: frames that were written.
+        static: frames left out because nothing moved.
+        problems: of files, one line each.
+    """
+
+    name: str
+    kept: int = 0
+    static: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def prepare_sequences(
+    sequences: tuple[DatasetSequence, ...],
+    out: str | Path,
+    settings: PrepareSettings,
+    chosen: Mapping[str, list[int]] | None = None,
+    workers: int = 1,
+    advance: Callable[[int], None] = lambda frames: None,
+) -> list[PreparedSequence]:
+    """Write the frames of sequences as pictures, in a folder for each: resumable, and the same however it went.
+
+    A folder `OUT/NAME` gets `images/INDEX.png`, `calib.yaml`, `times.txt` (seconds, one for each picture), where known
+    `poses.tum` and `depth/INDEX.png` (metres times 256, of the pictures' size), with `truth` also `truth/INDEX.png`
+    (of the original size), and `prepared.json`, which says that it is complete. INDEX is that of the source.
+
+    Args:
+        sequences: of one dataset.
+        out: folder to write to; one that holds a part of the same preparation is completed.
+        settings: what to make.
+        chosen: sequence to the frames to take of it, in rising order; None takes all of all.
+        workers: processes.
+        advance: told after each part how many frames it had.
+
+    Raises:
+        UsageError: the folder holds a preparation with other settings, or sources of other frames.
+        TrianflowError: a folder that cannot be written.
+    """
+    out = Path(out).expanduser()
+    wanted = [(s, list(range(len(s))) if chosen is None else list(chosen.get(s.name, ()))) for s in sequences]
+    wanted = [(sequence, frames) for sequence, frames in wanted if frames]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        _begin(out, settings)
+        results = {}
+        jobs: list[_Job] = []
+        for sequence, frames in wanted:
+            done = _read(out / sequence.name / FACTS)
+            if done is not None:
+                _check_same(out / sequence.name, done, frames)
+                results[sequence.name] = _outcome(sequence.name, done)
+                advance(len(frames))
+                continue
+            try:
+                preparation = _preparation(sequence, settings)
+            except TrianflowError as error:
+                results[sequence.name] = PreparedSequence(sequence.name, problems=[str(error)])
+                advance(len(frames))
+                continue
+            jobs.append(_Job(sequence, frames, preparation, out / sequence.name, settings))
+        for job, parts in _run(jobs, workers, advance):
+            results[job.sequence.name] = _complete(job, parts)
+    except OSError as error:
+        raise TrianflowError(f"{out}: cannot write: {error.strerror or error}; make room, or name another") from error
+    return [results[sequence.name] for sequence, _ in wanted]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A sequence that is to be prepared."""
+
+    sequence: DatasetSequence
+    frames: list[int]
+    preparation: Preparation
+    folder: Path
+    settings: PrepareSettings
+
+    def parts(self) -> range:
+        """Where in `frames` the parts begin."""
+        return range(0, len(self.frames), _PART)
+
+    def part_file(self, begin: int) -> Path:
+        """What says that a part is done."""
+        return self.folder / _PARTS / f"{begin:06d}.json"
+
+
+def _run(
+    jobs: list[_Job], workers: int, advance: Callable[[int], None]
+) -> Iterator[tuple[_Job, list[dict[str, Any]]]]:
+    """Do what is left of the jobs; each with its parts, in order, as soon as they are there."""
+    parts: list[dict[int, dict[str, Any]]] = [{} for _ in jobs]
+    todo: list[tuple[int, int]] = []
+    for number, job in enumerate(jobs):
+        (job.folder / _PARTS).mkdir(parents=True, exist_ok=True)
+        for begin in job.parts():
+            part = _read(job.part_file(begin))
+            if part is not None and _is_whole(job.folder, part):
+                parts[number][begin] = part
+                advance(min(_PART, len(job.frames) - begin))
+            else:
+                todo.append((number, begin))
+
+    def finished(number: int) -> bool:
+        return len(parts[number]) == len(jobs[number].parts())
+
+    for number in range(len(jobs)):
+        if finished(number):
+            yield jobs[number], [parts[number][begin] for begin in jobs[number].parts()]
+    if not todo:
+        return
+    # Processes of their own from the start: one forked from a program with threads may hang.
+    with ProcessPoolExecutor(max(1, workers), get_context("spawn"), _start_worker, (jobs,)) as pool:
+        try:
+            running = {pool.submit(_do_part, number, begin): (number, begin) for number, begin in todo}
+            for future in as_completed(running):
+                number, begin = running[future]
+                parts[number][begin] = future.result()
+                advance(min(_PART, len(jobs[number].frames) - begin))
+                if finished(number):
+                    yield jobs[number], [parts[number][begin] for begin in jobs[number].parts()]
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+_jobs: list[_Job] = []  # of a worker process
+
+
+def _start_worker(jobs: list[_Job]) -> None:
+    global _jobs
+    _jobs = jobs
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that leads
+    parent = parent_process()
+    assert parent is not None
+
+    def end_with_parent() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def _do_part(number: int, begin: int) -> dict[str, Any]:
+    """Write the pictures of a part, and then the file that says so."""
+    job = _jobs[number]
+    sequence, settings = job.sequence, job.settings
+    frames = job.frames[begin : begin + _PART]
+    before = job.frames[begin - 1 : begin] if begin and settings.min_motion > 0 else []
+    part: dict[str, Any] = {"kept": [], "static": 0, "problems": [], "bytes": {}}
+    meter, previous = MotionMeter(), None
+    for frame in sequence.frames.select([*before, *frames]):
+        if frame.image is None:
+            if frame.index in frames:
+                part["problems"].append(f"{sequence.frames.path / frame.name}: {frame.problem}; left out")
+            continue
+        picture = job.preparation.image(frame.image)
+        if settings.min_motion > 0:
+            small = meter.small(picture)
+            moves = previous is None or not meter.motion(previous, small) < settings.min_motion
+            previous = small
+            if frame.index in before:
+                continue
+            if not moves:
+                part["static"] += 1
+                continue
+        name = f"{frame.index:06d}.png"
+        encoded = cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+        part["bytes"][f"images/{name}"] = _write(job.folder / "images" / name, encoded)
+        part["kept"].append([frame.index, frame.time])
+        try:
+            depth = sequence.depth(frame.index)
+        except TrianflowError as error:
+            part["problems"].append(f"{error}; no depth for this frame")
+            continue
+        if depth is not None:
+            small_depth = np.nan_to_num(job.preparation.depth(depth))
+            part["bytes"][f"depth/{name}"] = _write_depth(job.folder / "depth" / name, small_depth)
+            if settings.truth:
+                part["bytes"][f"truth/{name}"] = _write_depth(job.folder / "truth" / name, depth)
+    with replacing(job.part_file(begin)) as path:
+        path.write_text(json.dumps(part))
+    return part
+
+
+def _write(path: Path, data: bytes) -> int:
+    """Write a file and read it back; its size."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data)
+    if path.read_bytes() != data:
+        raise TrianflowError(f"{path}: what was written is not what can be read: a bad disk?")
+    return len(data)
+
+
+def _write_depth(path: Path, depth: np.ndarray) -> int:
+    path.parent.mkdir(exist_ok=True)
+    write_depth(path, depth, DEPTH_SCALE)
+    return path.stat().st_size
+
+
+def _complete(job: _Job, parts: list[dict[str, Any]]) -> PreparedSequence:
+    """What stands once in a folder: calibration, times, poses, and the file that says that it is complete."""
+    folder, sequence = job.folder, job.sequence
+    kept = [entry for part in parts for entry in part["kept"]]
+    for part in parts:
+        if not _is_whole(folder, part):
+            raise TrianflowError(f"{folder}: files that were written are gone or cut short; run the command again")
+    camera = job.preparation.camera
+    calibration: dict[str, Any] = {key: float(getattr(camera, key)) for key in ("fx", "fy", "cx", "cy")}
+    calibration |= {"width": camera.width, "height": camera.height, "depth_scale": DEPTH_SCALE}
+    (folder / "calib.yaml").write_text(yaml.safe_dump(calibration, sort_keys=False))
+    (folder / "times.txt").write_text("".join(f"{time:.9f}\n" for _, time in kept))
+    poses = _poses(sequence, kept)
+    if len(poses):
+        poses.save(folder / "poses.tum")
+    facts = {
+        "frames": len(job.frames),
+        "first": job.frames[0],
+        "last": job.frames[-1],
+        "source": str(sequence.frames.path),
+        "kept": len(kept),
+        "static": sum(part["static"] for part in parts),
+        "problems": [*sequence.problems, *(problem for part in parts for problem in part["problems"])],
+    }
+    with replacing(folder / FACTS) as path:
+        path.write_text(json.dumps(facts, indent=1) + "\n")
+    for file in (folder / _PARTS).iterdir():
+        file.unlink()
+    (folder / _PARTS).rmdir()
+    return _outcome(sequence.name, facts)
+
+
+def _poses(sequence: DatasetSequence, kept: list[list[float]]) -> Trajectory:
+    """The poses of the frames that were kept, at their times."""
+    known = sequence.poses
+    if known is None or not kept:
+        return Trajectory(np.zeros(0), np.zeros((0, 4, 4)))
+    keys = np.array([entry[0 if known.times_are_indices else 1] for entry in kept], np.float64)
+    place = np.rint(np.interp(keys, known.times, np.arange(len(known)))).astype(np.int64)
+    found = np.abs(known.times[place] - keys) < (0.5 if known.times_are_indices else 1e-6)
+    return Trajectory(np.array([entry[1] for entry in kept])[found], known.T_wc[place[found]])
+
+
+def _preparation(sequence: DatasetSequence, settings: PrepareSettings) -> Preparation:
+    camera, _ = fit_to_image(sequence.camera, *sequence.frames.first_image_size())
+    return Preparation(camera, settings.size, settings.fit)
+
+
+def _begin(out: Path, settings: PrepareSettings) -> None:
+    """Check that a folder holds the same preparation, or begin one."""
+    now = json.loads(json.dumps(asdict(settings)))
+    before = _read(out / SETTINGS)
+    if before is None:
+        if any(out.iterdir()):
+            raise UsageError(f"{out} holds other things: name a new folder")
+        with replacing(out / SETTINGS) as path:
+            path.write_text(json.dumps(now, indent=1) + "\n")
+    elif before != now:
+        changed = ", ".join(key for key in now if before.get(key) != now[key])
+        raise UsageError(f"{out} holds data prepared with other settings ({changed}): name another folder")
+
+
+def _check_same(folder: Path, facts: dict[str, Any], frames: list[int]) -> None:
+    if [facts.get(key) for key in ("frames", "first", "last")] != [len(frames), frames[0], frames[-1]]:
+        raise UsageError(f"{folder} holds other frames of the sequence: name another folder")
+
+
+def _outcome(name: str, facts: dict[str, Any]) -> PreparedSequence:
+    return PreparedSequence(name, facts["kept"], facts["static"], facts["problems"])
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A JSON mapping; None where there is none, or only a part of one."""
+    try:
+        values = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def _is_whole(folder: Path, part: dict[str, Any]) -> bool:
+    """Whether all files of a part are there in full size."""
+    sizes = part["bytes"].items()
+    return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in sizes)
