@@ -11,18 +11,20 @@ from trianflow.evaluation.table import Column, Row, Table, median_row
 
 COLUMNS = (Column("abs_rel", "AbsRel"), Column("a_1", "δ < 1.25 %", 1))
 OURS = Row("ours_1", {"abs_rel": 0.11349, "a_1": None})
-PAPER = Row("TrianFlow", {"abs_rel": 0.113, "a_1": 87.1}, source="CVPR 2020, table 1")
+PAPER = Row("TrianFlow", {"abs_rel": 0.11, "a_1": 87.1}, source="CVPR 2020, table 1")
+OTHER = Row("PoseNet", {"abs_rel": 0.2}, source="CVPR 2020, table 1")
 
 
 def test_text_has_dashes_rules_and_sources() -> None:
-    assert Table("method", COLUMNS, (OURS, PAPER)).text().splitlines() == [
+    assert Table("method", COLUMNS, (OURS, PAPER, OTHER)).text().splitlines() == [
         "method     AbsRel  δ < 1.25 %",
         "-----------------------------",
         "ours_1      0.113           -",
         "-----------------------------",
-        "TrianFlow   0.113        87.1",
+        "TrianFlow    0.11        87.1",
+        "PoseNet      0.20           -",
         "",
-        "TrianFlow: CVPR 2020, table 1",
+        "TrianFlow, PoseNet: CVPR 2020, table 1",
     ]
     assert len(Table("method", COLUMNS, (OURS,)).text().splitlines()) == 3
 
@@ -30,7 +32,7 @@ def test_text_has_dashes_rules_and_sources() -> None:
 def test_csv_keeps_all_digits() -> None:
     seeds = median_row("seeds", [{"abs_rel": 0.1, "a_1": 1.0}, {"abs_rel": 0.3, "a_1": None}])
     rows = list(csv.DictReader(io.StringIO(Table("method", COLUMNS, (OURS, seeds, PAPER)).csv())))
-    assert [row["abs_rel"] for row in rows] == ["0.11349", "0.2", "0.113"]
+    assert [row["abs_rel"] for row in rows] == ["0.11349", "0.2", "0.11"]
     assert [row["abs_rel_spread"] for row in rows] == ["", "0.09999999999999999", ""]
     assert [row["a_1"] for row in rows] == ["", "", "87.1"]
     assert rows[2]["source"] == "CVPR 2020, table 1"

@@ -116,6 +116,14 @@ def test_several_estimates(tmp_path: Path, figures: list[Any]) -> None:
     assert texts(figures[0])[1:] == ["ground truth", "first", "late", "start", "end"]
 
 
+def test_no_two_of_many_lines_look_alike(tmp_path: Path, figures: list[Any]) -> None:
+    gt = arc()
+    plot_trajectory(tmp_path / "a.png", {str(i): gt for i in range(20)}, gt)
+    above, _ = figures[0].axes
+    looks = {(x.get_color(), x.get_linestyle()) for x in above.get_lines() if x.get_label().isdigit()}
+    assert len(looks) == 20
+
+
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_a_camera_that_stands(tmp_path: Path, n: int) -> None:
     still = Trajectory(np.arange(n, dtype=float), np.tile(np.eye(4), (n, 1, 1)))

@@ -20,6 +20,7 @@ COMMANDS = {
     "doctor": "check the installation, and an input with its calibration",
     "demo": "run the bundled clip and score it",
     "bench": "time the networks, a step of odometry and of training",
+    "prepare": "a dataset as downloaded becomes small pictures for training",
     "weights": "list, inspect and import the weights of the networks",
 }
 

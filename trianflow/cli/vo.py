@@ -25,6 +25,7 @@ from trianflow.cli.progress import Progress
 from trianflow.config import OdometryConfig, load_settings
 from trianflow.data.frames import Frame, FrameSource
 from trianflow.errors import TrianflowError
+from trianflow.evaluation.odometry import fitting_lengths
 from trianflow.odometry.estimators import Estimators
 from trianflow.odometry.report import GUESSED, Remark, RunReport, run_facts
 from trianflow.odometry.run import OdometryRun, prepare_output, run_odometry, set_threads
@@ -158,7 +159,9 @@ def summary_lines(outcome: OdometryRun) -> list[str]:
             errors = f"t_err {truth['t_err']:.2f} %, r_err {truth['r_err']:.3f} deg/100 m"
             lines.append(f"        {errors} over 100 ... 800 m (KITTI)")
         else:
-            lines.append("        shorter than 100 m: for t_err, trianflow eval odometry --lengths 10 20 ...")
+            lengths = " ".join(f"{x:g}" for x in fitting_lengths(length))
+            remedy = f": for t_err, trianflow eval odometry GT EST --lengths {lengths}" if lengths else ""
+            lines.append(f"        no segment of 100 m{remedy}")
     return [*lines, f"files   {outcome.out}: {', '.join(outcome.files)}"]
 
 

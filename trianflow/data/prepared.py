@@ -72,7 +72,7 @@ def prepare_sequences(
     settings: PrepareSettings,
     chosen: Mapping[str, list[int]] | None = None,
     workers: int = 1,
-    advance: Callable[[int], None] = lambda frames: None,
+    advance: Callable[[int], object] = lambda frames: None,
 ) -> list[PreparedSequence]:
     """Write the frames of sequences as pictures, in a folder for each: resumable, and the same however it went.
 
@@ -141,7 +141,7 @@ class _Job:
 
 
 def _run(
-    jobs: list[_Job], workers: int, advance: Callable[[int], None]
+    jobs: list[_Job], workers: int, advance: Callable[[int], object]
 ) -> Iterator[tuple[_Job, list[dict[str, Any]]]]:
     """Do what is left of the jobs; each with its parts, in order, as soon as they are there."""
     parts: list[dict[int, dict[str, Any]]] = [{} for _ in jobs]
@@ -289,12 +289,17 @@ def _complete(job: _Job, parts: list[dict[str, Any]]) -> PreparedSequence:
 def _poses(sequence: DatasetSequence, kept: list[list[float]]) -> Trajectory:
     """The poses of the frames that were kept, at their times."""
     known = sequence.poses
-    if known is None or not kept:
+    if known is None or not kept or not len(known):
         return Trajectory(np.zeros(0), np.zeros((0, 4, 4)))
-    keys = np.array([entry[0 if known.times_are_indices else 1] for entry in kept], np.float64)
-    place = np.rint(np.interp(keys, known.times, np.arange(len(known)))).astype(np.int64)
-    found = np.abs(known.times[place] - keys) < (0.5 if known.times_are_indices else 1e-6)
-    return Trajectory(np.array([entry[1] for entry in kept])[found], known.T_wc[place[found]])
+    indices, times = np.array(kept, np.float64).T
+    best = np.zeros(len(kept), np.int64), np.zeros(len(kept), bool)
+    for keys in (times, indices) if known.times_are_indices else (times,):
+        place = np.rint(np.interp(keys, known.times, np.arange(len(known)))).astype(np.int64)
+        found = np.abs(known.times[place] - keys) < 1e-6
+        if found.sum() > best[1].sum():
+            best = place, found
+    place, found = best
+    return Trajectory(times[found], known.T_wc[place[found]])
 
 
 def _preparation(sequence: DatasetSequence, settings: PrepareSettings) -> Preparation:

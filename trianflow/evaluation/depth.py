@@ -1,11 +1,65 @@
-"""Errors of depth up to scale."""
+"""Errors of depth, on arrays of an image (numpy) and on batches up to scale (torch)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from trianflow.geometry.scale import masked_median
+
+
+@dataclass(frozen=True)
+class DepthErrors:
+    """The customary figures of one image (Eigen et al., NeurIPS 2014, section 4.2), d predicted and t true.
+
+    Attributes:
+        abs_rel: mean |d - t| / t.
+        sq_rel: mean (d - t)² / t, metres.
+        rmse: root of the mean (d - t)², metres.
+        rmse_log: root of the mean (ln d - ln t)².
+        log10: mean |log10 d - log10 t|.
+        d1, d2, d3: share of pixels where max(d / t, t / d) is below 1.25, 1.25², 1.25³.
+    """
+
+    abs_rel: float
+    sq_rel: float
+    rmse: float
+    rmse_log: float
+    log10: float
+    d1: float
+    d2: float
+    d3: float
+
+
+def depth_errors(depth: np.ndarray, truth: np.ndarray) -> DepthErrors:
+    """The errors of the pixels of one image, as they are: nothing is scaled, clamped or left out.
+
+    Args:
+        depth, truth: `(N,)` positive metres; computed in float64.
+
+    Raises:
+        ValueError: no pixel, other shapes, or a depth that is not positive and finite.
+    """
+    if depth.shape != truth.shape or depth.ndim != 1 or not len(depth):
+        raise ValueError(f"depths of shape {depth.shape} and {truth.shape}; both must be (N,), N > 0")
+    depth, truth = depth.astype(np.float64), truth.astype(np.float64)
+    if not all((np.isfinite(values) & (values > 0)).all() for values in (depth, truth)):
+        raise ValueError("depth must be positive and finite")
+    difference, logarithm = depth - truth, np.log(depth) - np.log(truth)
+    ratio = np.maximum(depth / truth, truth / depth)
+    return DepthErrors(
+        abs_rel=float((np.abs(difference) / truth).mean()),
+        sq_rel=float((difference**2 / truth).mean()),
+        rmse=float(np.sqrt((difference**2).mean())),
+        rmse_log=float(np.sqrt((logarithm**2).mean())),
+        log10=float(np.abs(logarithm).mean() / np.log(10)),
+        d1=float((ratio < 1.25).mean()),
+        d2=float((ratio < 1.25**2).mean()),
+        d3=float((ratio < 1.25**3).mean()),
+    )
 
 
 def scaled_by_median(depth: Tensor, truth: Tensor, valid: Tensor) -> Tensor:

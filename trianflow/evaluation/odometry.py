@@ -192,6 +192,27 @@ def kitti_segment_errors(
     )
 
 
+def fitting_lengths(path_length: float) -> tuple[float, ...]:
+    """Round segment lengths for a path that is too short for KITTI's: eight even ones, the last within the path.
+
+    Args:
+        path_length: metres.
+
+    Returns:
+        Metres, multiples of 1, 2 or 5 times a power of ten; empty for a path without length.
+
+    Example:
+        >>> fitting_lengths(91.2)
+        (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0)
+    """
+    if not path_length > 0:
+        return ()
+    most = path_length / 8.5 * (1 + 1e-9)
+    power = 10.0 ** np.floor(np.log10(most))
+    unit = max(u for u in (1, 2, 5) if u * power <= most) * power
+    return tuple(float(f"{i * unit:.6g}") for i in range(1, 9))
+
+
 def pair_errors(
     gt_T_wc: np.ndarray, est_T_wc: np.ndarray, min_motion: float = 0.02
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -49,7 +49,8 @@ class Table:
     Attributes:
         label: what stands above the names.
         columns: in their order.
-        rows: those of papers (with a source) stand below a line of their own in text and LaTeX.
+        rows: those of papers (with a source) stand below a line of their own in text and LaTeX, with the digits
+            that their source prints.
     """
 
     label: str
@@ -63,8 +64,12 @@ class Table:
         shown = columns_of_text(lines).splitlines()
         if own and published:
             shown.insert(2 + len(own), shown[1])
-        sources = dict.fromkeys(f"{row.name}: {row.source}" for row in self.rows if row.source)
-        return "\n".join([*shown, *([""] if sources else []), *sources])
+        sources: dict[str, list[str]] = {}
+        for row in self.rows:
+            if row.source:
+                sources.setdefault(row.source, []).append(row.name)
+        notes = [f"{', '.join(names)}: {source}" for source, names in sources.items()]
+        return "\n".join([*shown, *([""] if notes else []), *notes])
 
     def csv(self) -> str:
         """Comma-separated values with all their digits; spreads in columns of their own where there are some."""
@@ -101,17 +106,25 @@ class Table:
 
     def _cells(self) -> tuple[list[list[str]], list[list[str]]]:
         """What stands in the rows: own ones, and those of papers."""
-        cells = [[row.name, *(self._cell(row, column) for column in self.columns)] for row in self.rows]
+        digits: dict[tuple[str, str], int] = {}
+        for row in self.rows:
+            for column in self.columns:
+                if row.source and (value := row.values.get(column.key)) is not None:
+                    written = len(repr(float(value)).partition(".")[2])
+                    digits[row.source, column.key] = max(digits.get((row.source, column.key), 0), written)
+        cells = [
+            [row.name, *(_cell(row, c, min(c.digits, digits.get((row.source, c.key), c.digits))) for c in self.columns)]
+            for row in self.rows
+        ]
         split = [bool(row.source) for row in self.rows]
         return [c for c, p in zip(cells, split) if not p], [c for c, p in zip(cells, split) if p]
 
-    @staticmethod
-    def _cell(row: Row, column: Column) -> str:
-        value = row.values.get(column.key)
-        if value is None:
-            return "-"
-        spread = row.spread.get(column.key)
-        return f"{value:.{column.digits}f}" + ("" if spread is None else f" ± {spread:.{column.digits}f}")
+
+def _cell(row: Row, column: Column, digits: int) -> str:
+    value, spread = row.values.get(column.key), row.spread.get(column.key)
+    if value is None:
+        return "-"
+    return f"{value:.{digits}f}" + ("" if spread is None else f" ± {spread:.{digits}f}")
 
 
 def median_row(name: str, runs: Sequence[Mapping[str, float | None]]) -> Row:

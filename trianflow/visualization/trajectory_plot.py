@@ -13,7 +13,8 @@ from trianflow.errors import TrianflowError
 from trianflow.evaluation.alignment import Alignment, align_trajectories
 from trianflow.trajectory import Trajectory
 
-_INK, _FAINT, _TRUTH, _END = "#1f2933", "#8a94a3", "#b3bac5", "#c2410c"
+INK = "#1f2933"
+_FAINT, _TRUTH, _END = "#8a94a3", "#b3bac5", "#c2410c"
 _LINES = ("#1d5fd1", "#d9480f", "#0b8a6b", "#8b3fc7", "#c99700", "#0891b2")
 _MARKS = {
     "static": "#0891b2",
@@ -67,9 +68,9 @@ def plot_trajectory(
     if truth is not None:
         for axes, x, y in ((above, *_above(truth)), (side, *_side(truth))):
             axes.plot(x, y, color=_TRUTH, linewidth=4, solid_capstyle="round", label="ground truth")
-    for (label, trajectory), color in zip(lines.items(), _cycle(len(lines))):
+    for (label, trajectory), style in zip(lines.items(), line_styles(len(lines))):
         for axes, x, y in ((above, *_above(trajectory)), (side, *_side(trajectory))):
-            axes.plot(x, y, color=color, linewidth=1.6, solid_capstyle="round", label=label, zorder=3)
+            axes.plot(x, y, **style, solid_capstyle="round", label=label, zorder=3)
     for trajectory in lines.values():
         _ends(above, *_above(trajectory))
     if status is not None:
@@ -84,10 +85,10 @@ def plot_trajectory(
     side.set_xlabel(f"path length{bracket}")
     side.set_ylabel(f"height{bracket}")
     for axes in (above, side):
-        _style(axes)
+        style_axes(axes)
     figure.align_ylabels([above, side])
     if title:
-        figure.suptitle(title, x=0.02, ha="left", fontsize=13, fontweight="bold", color=_INK)
+        figure.suptitle(title, x=0.02, ha="left", fontsize=13, fontweight="bold", color=INK)
     legend = dict(zip(*reversed(above.get_legend_handles_labels())))  # one entry a label
     figure.legend(
         legend.values(),
@@ -98,13 +99,9 @@ def plot_trajectory(
         ncols=int(np.clip(108 // (max(map(len, legend)) + 8), 1, 5)),
         frameon=False,
         fontsize=9.5,
-        labelcolor=_INK,
+        labelcolor=INK,
     )
-    try:
-        figure.savefig(path_png)
-    except (OSError, ValueError) as e:  # ValueError: a suffix that matplotlib does not know
-        reason = e.strerror if isinstance(e, OSError) else str(e).split(" (")[0]
-        raise TrianflowError(f"{path_png}: cannot write the picture: {reason}") from e
+    save_figure(figure, path_png)
 
 
 def _align(
@@ -151,15 +148,20 @@ def _ends(axes: Any, x: np.ndarray, y: np.ndarray) -> None:
         "linestyle": "none",
         "zorder": 6,
     }
-    axes.plot(x[:1], y[:1], marker="o", markersize=9, color=_INK, label="start", **style)
+    axes.plot(x[:1], y[:1], marker="o", markersize=9, color=INK, label="start", **style)
     axes.plot(x[-1:], y[-1:], marker="s", markersize=8, color=_END, label="end", **style)
 
 
-def _cycle(n: int) -> list[str]:
-    return [_LINES[i % len(_LINES)] for i in range(n)]
+def line_styles(n: int) -> list[dict[str, Any]]:
+    """Colour and dashes of n lines: six colours, then the same ones dashed, dotted, dash-dotted."""
+    dashes = ("-", "--", ":", "-.")
+    return [
+        {"color": _LINES[i % len(_LINES)], "linestyle": dashes[i // len(_LINES) % len(dashes)], "linewidth": 1.6}
+        for i in range(n)
+    ]
 
 
-def _style(axes: Any) -> None:
+def style_axes(axes: Any) -> None:
     """A quiet frame: no top and right spine, faint grid behind the lines."""
     axes.grid(True, color="#e6e9ee", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -167,6 +169,19 @@ def _style(axes: Any) -> None:
     for name, spine in axes.spines.items():
         spine.set_visible(name in ("left", "bottom"))
         spine.set_color(_FAINT)
-    axes.tick_params(color=_FAINT, labelcolor=_INK, labelsize=9)
-    axes.xaxis.label.set_color(_INK)
-    axes.yaxis.label.set_color(_INK)
+    axes.tick_params(color=_FAINT, labelcolor=INK, labelsize=9)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+
+
+def save_figure(figure: Any, path: str | Path) -> None:
+    """Write a matplotlib figure.
+
+    Raises:
+        TrianflowError: the file cannot be written, or the suffix is no format.
+    """
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as e:  # ValueError: a suffix that matplotlib does not know
+        reason = e.strerror if isinstance(e, OSError) else str(e).split(" (")[0]
+        raise TrianflowError(f"{path}: cannot write the picture: {reason}") from e

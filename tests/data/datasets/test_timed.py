@@ -1,0 +1,78 @@
+"""Association by time, poses between measured poses, listings of files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation, Slerp
+
+from trianflow.data.datasets.timed import associate, poses_at, read_listing
+from trianflow.errors import TrianflowError
+from trianflow.trajectory import Trajectory
+
+
+def test_association_is_that_of_plain_loops() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        a = np.sort(random.uniform(0, 1, 30))
+        b = np.sort(random.uniform(0, 1, 25))
+        pairs = sorted((abs(s - t), i, j) for i, s in enumerate(a) for j, t in enumerate(b) if abs(s - t) < 0.02)
+        expected: dict[int, int] = {}
+        for _, i, j in pairs:
+            if i not in expected and j not in expected.values():
+                expected[i] = j
+        assert associate(a, b, 0.02) == dict(sorted(expected.items()))
+
+
+def test_association_of_clocks_apart_is_empty() -> None:
+    assert associate(np.arange(3.0), np.arange(3.0) + 0.5, 0.02) == {}
+    assert associate(np.zeros(0), np.arange(3.0), 0.02) == {}
+
+
+def _measured(times: np.ndarray) -> Trajectory:
+    T = np.tile(np.eye(4), (len(times), 1, 1))
+    T[:, :3, :3] = Rotation.from_euler("xyz", np.stack([np.sin(times), times / 2, 0.3 * times**2], axis=1)).as_matrix()
+    T[:, :3, 3] = np.stack([times, times**2, -times], axis=1)
+    return Trajectory(times, T)
+
+
+def test_poses_are_interpolated_as_scipy_does() -> None:
+    measured = _measured(np.arange(0, 1.01, 0.05))
+    times = np.array([0.0, 0.012, 0.33, 0.5, 0.999, 1.0])
+    found = poses_at(measured, times)
+    assert found is not None
+    assert np.array_equal(found.times, times)
+    expected = Slerp(measured.times, Rotation.from_matrix(measured.T_wc[:, :3, :3]))(times).as_matrix()
+    assert np.allclose(found.T_wc[:, :3, :3], expected, atol=1e-12)
+    for axis in range(3):
+        expected = np.interp(times, measured.times, measured.positions[:, axis])
+        assert np.allclose(found.positions[:, axis], expected, atol=1e-12)
+
+
+def test_no_pose_outside_or_across_a_gap() -> None:
+    measured = _measured(np.array([0.0, 0.05, 1.0, 1.05]))
+    found = poses_at(measured, np.array([-0.1, 0.02, 0.05, 0.5, 1.0, 1.06]))
+    assert found is not None
+    assert found.times.tolist() == [0.02, 0.05, 1.0]
+    assert poses_at(measured, np.array([5.0])) is None
+
+
+def test_listing_leaves_out_bad_rows(tmp_path: Path) -> None:
+    file = tmp_path / "rgb.txt"
+    file.write_text("# timestamp filename\n1.0 rgb/a.png\n1.5\n0.5 rgb/b.png\nx rgb/c.png\n2.0 rgb/d.png\n")
+    times, names, problems = read_listing(file)
+    assert (times.tolist(), names) == ([1.0, 2.0], ["rgb/a.png", "rgb/d.png"])
+    assert problems == [
+        f"{file}:3: not a time later than the one before and a file name (3 such rows are left out);"
+        " download the file again"
+    ]
+
+
+def test_listing_without_rows(tmp_path: Path) -> None:
+    (tmp_path / "rgb.txt").write_text("# nothing\n")
+    with pytest.raises(TrianflowError, match=r"rgb\.txt: no row with a time"):
+        read_listing(tmp_path / "rgb.txt")
+    with pytest.raises(TrianflowError, match="unpack or download"):
+        read_listing(tmp_path / "depth.txt")

@@ -1,0 +1,108 @@
+"""The stride protocol, and when figures of papers are comparable."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.evaluation.test_odometry_metrics import drive, noisy
+from trianflow.errors import TrianflowError, UsageError
+from trianflow.evaluation.alignment import align_trajectories
+from trianflow.evaluation.odometry import evaluate_odometry, kitti_segment_errors
+from trianflow.evaluation.odometry_protocol import comparable_rows, kitti_sequence, nth, take_every
+from trianflow.trajectory import Trajectory
+
+GT = drive(200, seed=3)  # 201 poses: frames 0, 3, ... 198 are 67 and reach not quite the end
+
+
+def picked(frames: np.ndarray, times: np.ndarray | None = None) -> Trajectory:
+    return Trajectory(frames if times is None else times, GT.T_wc[frames])
+
+
+@pytest.mark.parametrize(
+    ("est", "frames", "resampled"),
+    [
+        (GT, range(0, 201, 3), True),
+        (picked(np.arange(0, 201, 3), np.arange(67)), range(0, 201, 3), False),
+        (picked(np.arange(0, 201, 3)), range(0, 201, 3), False),
+        (picked(np.arange(0, 201, 3), 0.3 * np.arange(67)), range(0, 201, 3), False),
+        (Trajectory(0.1 * np.arange(201), GT.T_wc), range(0, 201, 3), True),
+        (picked(np.delete(np.arange(201), [5, 6, 7])), [0, 3, *range(9, 201, 3)], True),
+        (picked(np.arange(11, 201)), range(12, 201, 3), True),
+        (picked(np.delete(np.arange(0, 201, 3), 2)), [0, 3, *range(9, 201, 3)], False),
+    ],
+)
+def test_truth_and_estimate_are_of_the_same_frames(est: Trajectory, frames: range, resampled: bool) -> None:
+    pair = take_every(GT, est, 3)
+    assert pair.resampled == resampled
+    assert np.array_equal(pair.gt.T_wc, GT.T_wc[::3])
+    assert np.array_equal(pair.gt.times, np.arange(67))
+    assert np.array_equal(pair.est.times, np.array(frames) // 3)
+    assert np.array_equal(pair.est.T_wc, GT.T_wc[list(frames)])
+    compared = align_trajectories(pair.gt, pair.est, "none")
+    assert len(compared.gt_index) == len(frames)
+    assert np.allclose(compared.gt.T_wc[compared.gt_index], compared.est.T_wc[compared.est_index])
+
+
+def test_errors_of_strided_frames_by_the_definition() -> None:
+    est = noisy(GT, seed=1)
+    pair = take_every(GT, est, 3)
+    m = evaluate_odometry(pair.gt, pair.est, "none", [40, 80], step=2, with_evo=False)
+    expected = kitti_segment_errors(GT.T_wc[::3], est.T_wc[::3], [40, 80], 2)
+    assert m.t_err == pytest.approx(expected.t_err, rel=1e-9)
+    assert m.segments == len(expected.length)
+    whole = take_every(GT, est, 1)
+    assert np.array_equal(whole.est.T_wc, est.T_wc)
+
+
+@pytest.mark.parametrize(
+    "est",
+    [
+        picked(np.arange(66)),  # the first of all frames, or nearly all of the kept ones?
+        picked(np.arange(100)),
+        picked(np.delete(np.arange(60), 5)),
+        picked(np.arange(100), 0.1 * np.arange(100)),
+        Trajectory(np.arange(300), np.tile(np.eye(4), (300, 1, 1))),
+        Trajectory(np.zeros(0), np.zeros((0, 4, 4))),
+    ],
+)
+def test_what_frames_an_estimate_is_of_is_never_guessed(est: Trajectory) -> None:
+    with pytest.raises(TrianflowError, match=r"neither one for each of 201 .* nor one for every 3rd of them \(67\)"):
+        take_every(GT, est, 3)
+
+
+def test_bad_strides() -> None:
+    with pytest.raises(UsageError, match="at least one frame, not 0"):
+        take_every(GT, GT, 0)
+
+
+def test_ordinals() -> None:
+    assert [nth(n) for n in (1, 2, 3, 4, 10, 11, 12, 13, 21, 102, 111)] == [
+        *("single", "2nd", "3rd", "4th", "10th", "11th", "12th", "13th", "21st", "102nd", "111th")
+    ]
+
+
+def test_figures_of_papers_are_only_given_for_what_they_are_of() -> None:
+    assert comparable_rows("09")[0].values == {"t_err": 6.93, "r_err": 0.44}
+    assert comparable_rows("10")[0].values == {"t_err": 4.66, "r_err": 0.62}
+    assert comparable_rows("09", stride=3)[0].values == {"t_err": 7.21, "r_err": 0.56}
+    assert comparable_rows("10", stride=3)[0].values == {"t_err": 11.43, "r_err": 2.57}
+    assert comparable_rows("10", stride=2) == []
+    assert comparable_rows("10", "se3") == []
+    assert comparable_rows("10", lengths=[10, 20]) == []
+    assert comparable_rows("10", step=1) == []
+
+
+def test_other_drives_are_no_kitti_sequence() -> None:
+    assert kitti_sequence(GT) is None
+    long = drive(1590)
+    assert kitti_sequence(long) is None
+    long.T_wc[:, :3, 3] *= 1705.05 / long.path_length
+    assert kitti_sequence(long) == "09"
+
+
+@pytest.mark.data
+def test_the_sequences_are_known_by_their_truth(shared_data: Path) -> None:
+    for file in sorted((shared_data / "reference_trajectories" / "gt").glob("*.txt")):
+        expected = file.stem if file.stem in ("09", "10") else None
+        assert kitti_sequence(Trajectory.load(file)) == expected

@@ -1,0 +1,182 @@
+"""Protocols of depth evaluation: which pixels count, and how a prediction is laid over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import cv2
+import numpy as np
+
+from trianflow.errors import UsageError
+from trianflow.evaluation.depth import DepthErrors
+
+CROPS = ("none", "garg", "eigen", "nyuv2", "make3d")
+METRICS = tuple(field.name for field in fields(DepthErrors))
+
+# Shares of height and width: top, bottom, left, right.
+_SHARES = {
+    "garg": (0.40810811, 0.99189189, 0.03594771, 0.96405229),  # Garg et al., ECCV 2016, in Monodepth's digits
+    "eigen": (0.3324324, 0.91351351, 0.0359477, 0.96405229),  # Eigen et al., NeurIPS 2014, in Monodepth's digits
+}
+_NYU_FRAME, _NYU_CROP = (480, 640), (44, 471, 40, 601)  # where the toolbox of NYUv2 has valid projected depth
+_MAKE3D_SHARE = 0.375  # of the height: a crop twice as wide as high of an image of 1704x2272
+
+
+@dataclass(frozen=True)
+class DepthProtocol:
+    """Which pixels of the truth count, and what is printed.
+
+    Attributes:
+        name: as the command line has it.
+        crop: one of `CROPS`.
+        least, largest: truth counts strictly between these, and the scaled prediction is clamped to them; metres.
+        metrics: keys of `DepthErrors` in the order of the published table.
+        published: name of the table in `evaluation.published`; empty for none.
+        images: of the test set that table is about.
+    """
+
+    name: str
+    crop: str
+    least: float
+    largest: float
+    metrics: tuple[str, ...] = METRICS
+    published: str = ""
+    images: int = 0
+
+    @property
+    def label(self) -> str:
+        """Crop and caps in words."""
+        crop = "no crop" if self.crop == "none" else f"crop {self.crop}"
+        cap = f"{self.least:g} to {self.largest:g} m" if np.isfinite(self.largest) else f"from {self.least:g} m"
+        return f"{crop}, {cap}"
+
+
+_KITTI = ("abs_rel", "sq_rel", "rmse", "rmse_log", "d1", "d2", "d3")
+_NYU = ("abs_rel", "log10", "rmse", "d1", "d2", "d3")
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        DepthProtocol("eigen", "garg", 1e-3, 80.0, _KITTI, "depth_eigen", 697),
+        DepthProtocol("eigen50", "garg", 1e-3, 50.0, _KITTI, "depth_eigen50", 697),
+        DepthProtocol("nyuv2", "nyuv2", 1e-3, 10.0, _NYU, "depth_nyuv2", 654),
+        # C1 of Liu et al., CVPR 2014: what is beyond 70 m is not measured at all
+        DepthProtocol("make3d", "make3d", 1e-3, 70.0, ("abs_rel", "sq_rel", "rmse", "log10"), "depth_make3d", 134),
+        DepthProtocol("plain", "none", 1e-3, float("inf")),
+    )
+}
+
+
+def crop_window(crop: str, size: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns that a crop leaves.
+
+    Args:
+        crop: one of `CROPS`. `nyuv2` is the valid region of the toolbox and knows whole frames (640x480) and frames
+            that were cut to it before (561x427), of which everything is left; `make3d` the central rows, an image
+            twice as wide as high (21 of 55 rows of the laser grid).
+        size: (height, width) of the truth.
+
+    Raises:
+        UsageError: truth of a size that the crop is not defined for, or no such crop.
+    """
+    H, W = size
+    if crop == "none":
+        return slice(0, H), slice(0, W)
+    if crop in _SHARES:
+        top, bottom, left, right = _SHARES[crop]
+        return slice(int(top * H), int(bottom * H)), slice(int(left * W), int(right * W))
+    if crop == "make3d":
+        rows = round(_MAKE3D_SHARE * H)
+        first = (H - rows) // 2
+        return slice(first, first + rows), slice(0, W)
+    if crop != "nyuv2":
+        raise UsageError(f"no crop is called {crop!r}; there are {', '.join(CROPS)}")
+    top, bottom, left, right = _NYU_CROP
+    if size == _NYU_FRAME:
+        return slice(top, bottom), slice(left, right)
+    if size == (bottom - top, right - left):
+        return slice(0, H), slice(0, W)
+    raise UsageError(
+        f"truth of {W}x{H} pixels: the crop of NYUv2 is for 640x480, or 561x427 where it is cut already"
+        " (--crop none scores everything)"
+    )
+
+
+def fit_prediction(
+    prediction: np.ndarray, size: tuple[int, int], *, disparity: bool = False, window: tuple[slice, slice] | None = None
+) -> np.ndarray:
+    """A prediction as depth at the size of the truth.
+
+    What was given is resized: disparities bilinearly as disparities and inverted afterwards, depths as depths, which
+    is not the same. Half-pixel convention (OpenCV's INTER_LINEAR), both images cover the same field of view.
+
+    Args:
+        prediction: `(h, w)` float; what is not positive and finite is unknown, and so are its neighbours once resized.
+        size: (height, width) of the truth.
+        disparity: the prediction is inverse depth.
+        window: the part of the truth that the prediction covers, None for all.
+
+    Returns:
+        `(H, W)` float32 depth, NaN where unknown.
+    """
+    known = np.isfinite(prediction) & (prediction > 0)
+    values: np.ndarray = np.where(known, prediction, np.nan).astype(np.float32)
+    rows, columns = window if window is not None else (slice(0, size[0]), slice(0, size[1]))
+    inner = (rows.stop - rows.start, columns.stop - columns.start)
+    if values.shape != inner:
+        values = cv2.resize(values, (inner[1], inner[0]), interpolation=cv2.INTER_LINEAR)
+    if disparity:
+        values = 1 / values
+    depth = np.full(size, np.nan, np.float32)
+    depth[rows, columns] = values
+    return depth
+
+
+@dataclass(frozen=True)
+class ImagePair:
+    """The pixels of one image that count.
+
+    Attributes:
+        name: of the image.
+        truth, depth: `(N,)` float32, metres and the unit of the prediction; depth is NaN where it is unknown.
+    """
+
+    name: str
+    truth: np.ndarray
+    depth: np.ndarray
+
+    @property
+    def ratio(self) -> float | None:
+        """Median of the truth over that of the prediction, where it is known; None where nothing is."""
+        known = np.isfinite(self.depth)
+        return float(np.median(self.truth[known]) / np.median(self.depth[known])) if known.any() else None
+
+
+def select_pixels(
+    name: str,
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    protocol: DepthProtocol,
+    *,
+    disparity: bool = False,
+    cropped: bool = False,
+) -> ImagePair:
+    """The pixels of an image that a protocol scores.
+
+    Args:
+        name: of the image.
+        truth: `(H, W)` metres; 0 where unknown.
+        prediction: `(h, w)` depth or disparity, see `fit_prediction`.
+        protocol: crop and caps.
+        disparity: the prediction is inverse depth.
+        cropped: the prediction covers the crop alone, not the whole image.
+
+    Raises:
+        UsageError: the crop is not for truth of this size.
+    """
+    size = (truth.shape[0], truth.shape[1])
+    window = crop_window(protocol.crop, size)
+    valid = np.zeros(size, bool)
+    valid[window] = True
+    valid &= (truth > protocol.least) & (truth < protocol.largest)
+    depth = fit_prediction(prediction, size, disparity=disparity, window=window if cropped else None)
+    return ImagePair(name, truth[valid], depth[valid])
