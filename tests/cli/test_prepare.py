@@ -1,0 +1,90 @@
+"""`trianflow prepare` from the official layout to what training and scoring read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.cli.conftest import Result
+from tests.data.datasets.kitti_trees import projection, write_drive, write_odometry
+from trianflow.data.calibration import read_calibration
+from trianflow.data.depth import read_depth
+from trianflow.data.pairs.config import DataConfig, PathSource
+from trianflow.data.pairs.dataset import open_dataset
+from trianflow.trajectory import Trajectory
+
+Program = Callable[..., Result]
+SMALL = ("--size", 64, 32, "--workers", 1)
+
+
+@pytest.mark.slow
+def test_kitti_odometry_to_training_pairs(tmp_path: Path, trianflow: Program) -> None:
+    T_w0 = write_odometry(tmp_path / "dataset", ("00", "03", "09"))
+    (tmp_path / "dataset/sequences/03/image_2/000002.png").write_bytes(b"cut")
+    done = trianflow("prepare", "kitti_odometry", tmp_path / "dataset", tmp_path / "out", *SMALL)
+    assert done.code == 0, done.err
+    assert "3 sequences, 17 frames written" in done.out
+    assert "000002.png" in done.err
+
+    camera = read_calibration(tmp_path / "out/00/calib.yaml")
+    P, sx = projection(2), 64 / 96
+    assert camera.fx == pytest.approx(P[0, 0] * sx)
+    assert camera.cx == pytest.approx((P[0, 2] + 0.5) * sx - 0.5)
+    poses = Trajectory.load(tmp_path / "out/00/poses.tum")
+    offset = np.linalg.inv(P[:, :3]) @ P[:, 3]
+    T_02 = np.eye(4)
+    T_02[:3, 3] = -offset
+    expected = [np.linalg.inv(T_w0[0] @ T_02) @ T @ T_02 for T in T_w0]
+    found = [np.linalg.inv(poses.T_wc[0]) @ T for T in poses.T_wc]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+    source = PathSource(
+        path=str(tmp_path / "out/00"), poses=str(tmp_path / "out/00/poses.tum"), depth=str(tmp_path / "out/00/depth")
+    )
+    pairs = open_dataset(DataConfig(size=(64, 32), train=(source,)), "train", 0, augment=False)
+    truth = pairs[0, 1].truth
+    assert truth is not None
+    assert truth.T_ba is not None
+    np.testing.assert_allclose(truth.T_ba[0], np.linalg.inv(expected[2]) @ expected[1], atol=1e-5)
+    assert truth.depth_a is not None
+    assert float(truth.depth_a.nan_to_num().max()) > 1
+
+
+def test_the_test_frames_of_eigen_with_their_depth(tmp_path: Path, trianflow: Program) -> None:
+    drive = "2011_09_26_drive_0002_sync"
+    write_drive(tmp_path / "kitti", drive, count=6, numbers=tuple(range(69, 90)))
+    words = ("prepare", "kitti_raw", tmp_path / "kitti", tmp_path / "out", "--split", "eigen_test", "--truth", *SMALL)
+    done = trianflow(*words, "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    [sequence] = [entry for entry in found["sequences"] if entry["kept"]]
+    assert sequence["name"] == f"2011_09_26/{drive}/image_02"
+    assert any("not there: 2011_09_26/2011_09_26_drive_0009_sync" in problem for problem in found["problems"])
+    folder = tmp_path / "out" / sequence["name"]
+    names = sorted(p.name for p in (folder / "images").iterdir())
+    assert names == ["000000.png", "000003.png", "000006.png"], "numbers 69, 72, 75, counted from the first one there"
+    assert sorted(p.name for p in (folder / "truth").iterdir()) == names
+    assert read_depth(folder / "truth" / names[0], 256).shape == (32, 96)
+    assert cv2.imread(str(folder / "images" / names[0])).shape == (32, 64, 3)
+
+
+def test_refusals(tmp_path: Path, trianflow: Program) -> None:
+    write_odometry(tmp_path / "dataset", ("00",), count=3, scans=False)
+    begin = ("prepare", "kitti_odometry", tmp_path / "dataset")
+    for words, reason in (
+        ((*begin, tmp_path / "dataset/small"), "the dataset is not to be changed"),
+        ((*begin, tmp_path / "out", "--size", 8, 8), "--size must be at least 32x32"),
+        ((*begin, tmp_path / "out", "--split", "eigen"), "no split is called 'eigen'; there are"),
+        ((*begin, tmp_path / "out", "--split", "odometry_test"), "holds nothing of the split odometry_test"),
+        (("prepare", "kitti_raw", tmp_path / "dataset", tmp_path / "out"), str(tmp_path / "dataset")),
+    ):
+        done = trianflow(*words)
+        assert done.code in (1, 2)
+        assert len(done.errors) == 1
+        assert reason in done.errors[0]
+    assert not (tmp_path / "out").exists()
