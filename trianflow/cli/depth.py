@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +22,10 @@ from trianflow.cli.progress import Progress
 from trianflow.config import NetworkConfig, load_settings
 from trianflow.data.depth import write_depth
 from trianflow.data.frames import Frame, FrameSource, open_frames
-from trianflow.errors import TrianflowError
+from trianflow.errors import TrianflowError, UsageError
+
+if TYPE_CHECKING:
+    from trianflow.depth.learned import LearnedDepth
 
 SCALE = 500  # stored units per unit of the network's depth, which ends at 100
 
@@ -30,6 +34,7 @@ Predict the depth of every frame. Writes into the output folder:
   depth/NAME.png   16 bits, depth along z times the scale that depth.json names; or .npy, float32
   color/NAME.png   a picture: near is bright
   depth.json       scale, unit, weights, frames that could not be read
+Of what `trianflow prepare` wrote, all sequences are done, each into OUT/SEQUENCE.
 The unit is the network's own, not metres. Exit code 1 where most frames could not be read."""
 
 
@@ -42,7 +47,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     group = parser.add_argument_group("input")
-    group.add_argument("input", metavar="INPUT", help="video file, folder of images, image or quoted glob pattern")
+    group.add_argument(
+        "input", metavar="INPUT", help="video file, folder of images, image, quoted glob pattern or prepared dataset"
+    )
     add_selection_arguments(group)
     add_network_arguments(parser.add_argument_group("method"))
     output = parser.add_argument_group("output")
@@ -60,14 +67,88 @@ def run(args: argparse.Namespace) -> int:
         TrianflowError: input, weights or output that cannot be used.
     """
     from trianflow.odometry.estimators import learned_depth
+
+    config = load_settings(NetworkConfig(), None, network_words(args))
+    given = Path(args.input).expanduser()
+    names = _prepared(given)
+    opened = {name: _open(given / name if name else args.input, args) for name in names or [""]}
+    for frames in opened.values():
+        frames.first_image_size()
+    network = learned_depth(config)
+    out = _tree_folder(args.out, given) if names else output_folder(args.out, opened[""], "-depth")
+    facts: dict[str, dict[str, Any]] = {}
+    with Progress(_total(opened), args.quiet) as progress:
+        for name, frames in opened.items():
+            facts[name] = _predict(frames, network, config.weights, out / name, args.format, progress)
+    written, skipped = (sum(map(count, facts.values())) for count in (_written, _skipped))
+    if args.json:
+        told = {"sequences": facts} if names else facts[""]
+        print(json.dumps({**told, "out": str(out)}, indent=2))
+    elif not args.quiet:
+        medians = [one["median"] for one in facts.values() if one["median"] is not None]
+        if names:
+            print(f"input   {len(names)} sequences")
+        print(f"frames  {written} written, {skipped} skipped")
+        if medians:
+            print(f"depth   median {np.median(medians):.4g} in the unit of the network, not metres")
+        stored = f" ({SCALE} a unit)" if args.format == "png" else ""
+        files = f"depth/*.{args.format}{stored}, color/*.png, depth.json"
+        print(f"files   {out}: {f'SEQUENCE with {files}' if names else files}")
+    for frames in opened.values():
+        for note in frames.notes:
+            warn(note)
+    if skipped > written:
+        warn(f"{skipped} of {skipped + written} frames could not be read")
+        return 1
+    return 0
+
+
+def _open(path: str | Path, args: argparse.Namespace) -> FrameSource:
+    return open_frames(path, start=args.start, end=args.end, stride=args.stride, fps=args.fps)
+
+
+def _prepared(folder: Path) -> list[str]:
+    """Names of the sequences of what `trianflow prepare` wrote; none where it is something else."""
+    from trianflow.data.prepared import FACTS, SETTINGS
+
+    if not (folder / SETTINGS).is_file():
+        return []
+    return sorted(file.parent.relative_to(folder).as_posix() for file in folder.rglob(FACTS))
+
+
+def _tree_folder(given: str | None, source: Path) -> Path:
+    """The folder for the results of a prepared dataset.
+
+    Raises:
+        UsageError: it lies in the dataset, whose own `depth` would be written over.
+    """
+    out = Path(given).expanduser() if given is not None else Path("out") / f"{source.absolute().name}-depth"
+    if out.resolve().is_relative_to(source.resolve()):
+        raise UsageError(f"--out {out} lies in the prepared data, which has depth of its own: name another folder")
+    return out
+
+
+def _total(opened: Mapping[str, FrameSource]) -> int | None:
+    lengths = [frames.length for frames in opened.values()]
+    known = [length for length in lengths if length is not None]
+    return sum(known) if len(known) == len(lengths) else None
+
+
+def _written(facts: Mapping[str, Any]) -> int:
+    return int(facts["written"])
+
+
+def _skipped(facts: Mapping[str, Any]) -> int:
+    return len(facts["skipped"])
+
+
+def _predict(
+    frames: FrameSource, network: LearnedDepth, weights: str, out: Path, suffix: str, progress: Progress
+) -> dict[str, Any]:
+    """Write the depth of all frames of a source; what stands in its depth.json."""
     from trianflow.odometry.run import prepare_output
     from trianflow.visualization.colors import color_scalar
 
-    config = load_settings(NetworkConfig(), None, network_words(args))
-    frames = open_frames(args.input, start=args.start, end=args.end, stride=args.stride, fps=args.fps)
-    frames.first_image_size()
-    network = learned_depth(config)
-    out = output_folder(args.out, frames, "-depth")
     folders = [output_folder(str(out / name), frames) for name in ("depth", "color")]
     for folder in folders:
         prepare_output(folder)
@@ -75,45 +156,32 @@ def run(args: argparse.Namespace) -> int:
     skipped: list[dict[str, Any]] = []
     medians: list[float] = []
     try:
-        with Progress(frames.length, args.quiet) as progress:
-            for frame in frames:
-                if frame.image is None:
-                    skipped.append({"index": frame.index, "name": frame.name, "problem": frame.problem})
-                    progress.say(f"trianflow: warning: frame {frame.index} ({frame.name}) skipped: {frame.problem}")
-                    progress.advance("skipped")
-                    continue
-                depth = network.depth(frame.image)
-                name = _name(frame, frames, names)
-                write_depth(folders[0] / f"{name}.{args.format}", depth, SCALE)
-                write_picture(folders[1] / f"{name}.png", color_scalar(1 / depth))
-                names[name] = frame.name
-                medians.append(float(np.median(depth)))
-                progress.advance("written")
+        for frame in frames:
+            if frame.image is None:
+                skipped.append({"index": frame.index, "name": frame.name, "problem": frame.problem})
+                progress.say(f"trianflow: warning: frame {frame.index} ({frame.name}) skipped: {frame.problem}")
+                progress.advance("skipped")
+                continue
+            depth = network.depth(frame.image)
+            name = _name(frame, frames, names)
+            write_depth(folders[0] / f"{name}.{suffix}", depth, SCALE)
+            write_picture(folders[1] / f"{name}.png", color_scalar(1 / depth))
+            names[name] = frame.name
+            medians.append(float(np.median(depth)))
+            progress.advance("written")
     finally:
         facts = {
             "input": str(frames.path.absolute()),
             "unit": "network",
-            "scale": SCALE if args.format == "png" else 1,
-            "format": args.format,
-            "weights": config.weights,
+            "scale": SCALE if suffix == "png" else 1,
+            "format": suffix,
+            "weights": weights,
             "written": len(names),
             "median": float(np.median(medians)) if medians else None,
             "skipped": skipped,
         }
         _save(out / "depth.json", facts)
-    if args.json:
-        print(json.dumps({**facts, "out": str(out)}, indent=2))
-    elif not args.quiet:
-        print(f"frames  {len(names)} written, {len(skipped)} skipped")
-        print(f"depth   median {facts['median']:.4g} in the unit of the network, not metres")
-        stored = f" ({SCALE} a unit)" if args.format == "png" else ""
-        print(f"files   {out}: depth/*.{args.format}{stored}, color/*.png, depth.json")
-    for note in frames.notes:
-        warn(note)
-    if len(skipped) > len(names):
-        warn(f"{len(skipped)} of {len(skipped) + len(names)} frames could not be read")
-        return 1
-    return 0
+    return facts
 
 
 def _name(frame: Frame, frames: FrameSource, taken: dict[str, str]) -> str:
