@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from trianflow.data.decoding import decode_image
-from trianflow.data.depth import read_depth
+from trianflow.data.depth import read_depth, write_depth
 from trianflow.data.flow_files import read_flow
 from trianflow.data.frames import open_frames
 from trianflow.depth.learned import LearnedDepth
@@ -185,6 +185,46 @@ def test_depth_refuses(drive: Path, folder: Path, monkeypatch: pytest.MonkeyPatc
         assert said in result.errors[0]
         if "." in words:
             (drive / "color").rename(drive / "images")
+
+
+def test_depth_of_prepared_sequences(drive: Path, both: Path, tmp_path: Path, trianflow) -> None:
+    """What `trianflow prepare` wrote is done in one call, and `trianflow eval depth` finds what belongs together."""
+    prepared = tmp_path / "prepared"
+    for name, number in (("day/one", 2), ("two", 3)):
+        (prepared / name / "images").mkdir(parents=True)
+        (prepared / name / "depth").mkdir()
+        for i in range(number):
+            source = drive / "images" / f"000{i}.png"
+            (prepared / name / "images" / f"00000{i}.png").write_bytes(source.read_bytes())
+            write_depth(prepared / name / "depth" / f"00000{i}.png", np.full((96, 160), 2.0 + i, np.float32), 256)
+        (prepared / name / "calib.yaml").write_text("fx: 1\nfy: 1\ncx: 1\ncy: 1\ndepth_scale: 256\n")
+        (prepared / name / "prepared.json").write_text("{}")
+    (prepared / "prepare.json").write_text("{}")
+    (prepared / "two" / "images" / "000002.png").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    words = ("depth", prepared, "--weights", both, "--device", "cpu", "--out", out)
+    result = trianflow(*words)
+    assert result.code == 0
+    assert "frame 2 (000002.png) skipped" in result.err
+    assert result.out.splitlines()[:2] == ["input   2 sequences", "frames  4 written, 1 skipped"]
+    files = sorted(path.relative_to(out).as_posix() for path in out.rglob("depth/*.png"))
+    assert files == [f"day/one/depth/00000{i}.png" for i in (0, 1)] + [f"two/depth/00000{i}.png" for i in (0, 1)]
+    facts = json.loads((out / "two" / "depth.json").read_text())
+    assert (facts["written"], [row["name"] for row in facts["skipped"]]) == (2, ["000002.png"])
+    alone = trianflow(
+        "depth", prepared / "two" / "images", "--weights", both, "--device", "cpu", "--out", tmp_path / "b"
+    )
+    assert alone.code == 0
+    one, other = (read_depth(folder / "depth" / "000001.png", 500) for folder in (out / "two", tmp_path / "b"))
+    np.testing.assert_array_equal(one, other)
+    told = json.loads(trianflow(*words, "--json", "-q").out)
+    assert {name: facts["written"] for name, facts in told["sequences"].items()} == {"day/one": 2, "two": 2}
+    scored = json.loads(trianflow("eval", "depth", prepared, out, "--protocol", "plain", "--json", "-q").out)
+    assert scored["problems"] == {"out": {"two/000002": "no prediction of this name"}}
+    for folder in (prepared, prepared / "results"):
+        refused = trianflow(*words[:-1], folder)
+        assert (refused.code, refused.out) == (2, "")
+        assert "lies in the prepared data" in refused.errors[0]
 
 
 # --- vo -----------------------------------------------------------------------------------------------------

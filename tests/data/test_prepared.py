@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -30,10 +31,10 @@ SETTINGS = PrepareSettings(size=(80, 64), min_motion=0.002)
 
 
 class Drive(DatasetSequence):
-    """Frames with a depth of 2 m more than their number; none for frame 5, a missing file for frame 6."""
+    """Frames with a depth of 2 m more than their number; none for frame 5, a missing file for frame 6 of `day/`."""
 
     def depth(self, index: int) -> np.ndarray | None:
-        if index == 6:
+        if index == 6 and self.name.startswith("day"):
             raise TrianflowError("scan 6 is missing")
         return None if index == 5 else np.full((96, 160), index + 2, np.float32)
 
@@ -72,13 +73,12 @@ def test_what_a_folder_gets(tmp_path: Path) -> None:
     [result] = prepare_sequences((sequence(tmp_path / "src"),), tmp_path / "out", settings, advance=told.append)
     assert contents(tmp_path / "src") == before
     assert sum(told) == 20
-    assert (result.kept, result.static) == (15, 4)
+    assert (result.kept, result.static, result.unreadable) == (15, 4, 1)
     assert [problem.split("src/")[-1] for problem in result.problems][1] == "scan 6 is missing; no depth for this frame"
     assert "0000000003.png" in result.problems[0]
     folder = tmp_path / "out" / "day" / "drive"
     kept = [i for i in range(20) if i != 3 and i not in range(10, 14)]
     assert sorted(p.name for p in (folder / "images").iterdir()) == [f"{i:06d}.png" for i in kept]
-    assert not (folder / ".parts").exists()
 
     camera = read_calibration(folder / "calib.yaml")
     expected = CAMERA.resized(80, 64)
@@ -119,8 +119,37 @@ def test_the_frames_of_a_list_only(tmp_path: Path) -> None:
     [result] = prepare_sequences(sequences, tmp_path / "out", settings, {"b": [2, 5, 9]})
     assert (result.name, result.kept) == ("b", 3)
     assert [p.stem for p in sorted((tmp_path / "out/b/images").iterdir())] == ["000002", "000005", "000009"]
-    with pytest.raises(UsageError, match="other frames of the sequence"):
-        prepare_sequences(sequences, tmp_path / "out", settings, {"b": [2, 5]})
+    for others in ([2, 5], [2, 6, 9]):
+        with pytest.raises(UsageError, match="prepared from other frames"):
+            prepare_sequences(sequences, tmp_path / "out", settings, {"b": others})
+
+
+def test_what_was_damaged_or_repaired_since_is_written_again(tmp_path: Path) -> None:
+    write_frames(tmp_path / "src", 130)
+    good = (tmp_path / "src" / "0000000100.png").read_bytes()
+    (tmp_path / "src" / "0000000100.png").write_bytes(good[:200])
+    [first] = prepare_sequences((sequence(tmp_path / "src"),), tmp_path / "out", SETTINGS)
+    images = tmp_path / "out/day/drive/images"
+    assert (first.kept, first.unreadable) == (129, 1)
+    (images / "000010.png").unlink()
+    (images / "000011.png").write_bytes(b"")
+    (tmp_path / "src" / "0000000100.png").write_bytes(good)
+    [second] = prepare_sequences((sequence(tmp_path / "src"),), tmp_path / "out", SETTINGS)
+    assert (second.kept, second.unreadable) == (130, 0)
+    prepare_sequences((sequence(tmp_path / "src"),), tmp_path / "fresh", SETTINGS)
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+
+
+def test_a_slow_drive_is_thinned_not_dropped(tmp_path: Path) -> None:
+    """Each frame moves less than the limit; what counts is the way since the last one that was kept."""
+    settings = replace(SETTINGS, min_motion=0.025)  # 3 of 160 pixels a frame: every second
+    write_frames(tmp_path / "src", 60)
+    [result] = prepare_sequences((sequence(tmp_path / "src"),), tmp_path / "out", settings)
+    assert result.kept == 32, "of each part the first"
+    single = sequence(tmp_path / "src")
+    single.consecutive = False
+    [result] = prepare_sequences((single,), tmp_path / "all", settings)
+    assert result.kept == 60
 
 
 def test_a_sequence_that_cannot_be_used_does_not_stop_the_others(tmp_path: Path) -> None:
@@ -139,10 +168,20 @@ def test_refusals(tmp_path: Path) -> None:
     prepare_sequences(sequences, tmp_path / "out", SETTINGS)
     with pytest.raises(UsageError, match=r"other settings \(size, truth\)"):
         prepare_sequences(sequences, tmp_path / "out", replace(SETTINGS, size=(64, 64), truth=True))
+    write_frames(tmp_path / "other", 3)
+    with pytest.raises(UsageError, match="prepared from another source"):
+        prepare_sequences((sequence(tmp_path / "other"),), tmp_path / "out", SETTINGS)
+    with pytest.raises(UsageError, match=r"would not lie in .*: name the source in full"):
+        prepare_sequences((sequence(tmp_path / "src", ".."),), tmp_path / "below" / "out", SETTINGS)
+    (tmp_path / "busy").mkdir()
+    with open(tmp_path / "busy" / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match="another process is at work there"):
+            prepare_sequences(sequences, tmp_path / "busy", SETTINGS)
     with pytest.raises(UsageError, match="holds other things"):
         prepare_sequences(sequences, tmp_path / "src", SETTINGS)
     (tmp_path / "file").write_text("")
-    with pytest.raises(TrianflowError, match="cannot write"):
+    with pytest.raises(TrianflowError, match="cannot be written"):
         prepare_sequences(sequences, tmp_path / "file", SETTINGS)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
@@ -28,7 +32,7 @@ from trianflow.trajectory import Trajectory
 
 DEPTH_SCALE = 256  # stored units per metre of the depth that is exported (KITTI)
 SETTINGS, FACTS = "prepare.json", "prepared.json"
-_PARTS = ".parts"
+_PARTS, _LOCK = ".parts", ".lock"
 _PART = 64  # frames that a process takes at once, and that an interruption loses at most
 
 
@@ -39,7 +43,8 @@ class PrepareSettings:
     Attributes:
         size: width and height, pixels.
         fit: `stretch` to that size, or the smallest size of the frame's `crop` that covers it.
-        min_motion: frames that moved less since the one before are left out: median flow, a share of the width.
+        min_motion: frames that moved less since the last one that was kept are left out: median flow, a share of the
+            width. Of 64 frames the first is kept in any case.
         truth: also export the true depth at the size of the original frames, as scoring wants it.
     """
 
@@ -57,12 +62,14 @@ class PreparedSequence:
         name: of the sequence.
         kept: frames that were written.
         static: frames left out because nothing moved.
+        unreadable: frames left out because their image could not be read.
         problems: of files, one line each.
     """
 
     name: str
     kept: int = 0
     static: int = 0
+    unreadable: int = 0
     problems: list[str] = field(default_factory=list)
 
 
@@ -76,9 +83,10 @@ def prepare_sequences(
 ) -> list[PreparedSequence]:
     """Write the frames of sequences as pictures, in a folder for each: resumable, and the same however it went.
 
-    A folder `OUT/NAME` gets `images/INDEX.png`, `calib.yaml`, `times.txt` (seconds, one for each picture), where known
-    `poses.tum` and `depth/INDEX.png` (metres times 256, of the pictures' size), with `truth` also `truth/INDEX.png`
-    (of the original size), and `prepared.json`, which says that it is complete. INDEX is that of the source.
+    A folder `OUT/NAME` gets `images/NUMBER.png`, `calib.yaml`, `times.txt` (seconds, one for each picture), where known
+    `poses.tum` and `depth/NUMBER.png` (metres times 256, of the pictures' size), with `truth` also `truth/NUMBER.png`
+    (of the original size), and `prepared.json`, which says that it is complete. NUMBER is that of the source's file.
+    What is there already is checked, and written again where it is damaged or its source was.
 
     Args:
         sequences: of one dataset.
@@ -89,35 +97,37 @@ def prepare_sequences(
         advance: told after each part how many frames it had.
 
     Raises:
-        UsageError: the folder holds a preparation with other settings, or sources of other frames.
-        TrianflowError: a folder that cannot be written.
+        UsageError: the folder holds other things, a preparation with other settings, of another source or of other
+            frames, or is being written to by another process.
+        TrianflowError: a file that cannot be written, a process that was killed.
     """
     out = Path(out).expanduser()
     wanted = [(s, list(range(len(s))) if chosen is None else list(chosen.get(s.name, ()))) for s in sequences]
     wanted = [(sequence, frames) for sequence, frames in wanted if frames]
+    results = {}
+    jobs: list[_Job] = []
     try:
         out.mkdir(parents=True, exist_ok=True)
-        _begin(out, settings)
-        results = {}
-        jobs: list[_Job] = []
-        for sequence, frames in wanted:
-            done = _read(out / sequence.name / FACTS)
-            if done is not None:
-                _check_same(out / sequence.name, done, frames)
-                results[sequence.name] = _outcome(sequence.name, done)
-                advance(len(frames))
-                continue
-            try:
-                preparation = _preparation(sequence, settings)
-            except TrianflowError as error:
-                results[sequence.name] = PreparedSequence(sequence.name, problems=[str(error)])
-                advance(len(frames))
-                continue
-            jobs.append(_Job(sequence, frames, preparation, out / sequence.name, settings))
-        for job, parts in _run(jobs, workers, advance):
-            results[job.sequence.name] = _complete(job, parts)
+        with _alone(out):
+            _begin(out, settings)
+            for sequence, frames in wanted:
+                folder = out / sequence.name
+                if out.resolve() not in folder.resolve().parents:
+                    raise UsageError(f"the sequence {sequence.name!r} would not lie in {out}: name the source in full")
+                try:
+                    jobs.append(_Job(sequence, frames, _preparation(sequence, settings), folder, settings))
+                except TrianflowError as error:
+                    results[sequence.name] = PreparedSequence(sequence.name, problems=[str(error)])
+                    advance(len(frames))
+            for job, parts in _run(jobs, workers, advance):
+                results[job.sequence.name] = _complete(job, parts)
     except OSError as error:
-        raise TrianflowError(f"{out}: cannot write: {error.strerror or error}; make room, or name another") from error
+        place, room = error.filename or out, "; make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise TrianflowError(f"{place}: cannot be written: {error.strerror or error}{room}") from error
+    except BrokenProcessPool as error:
+        raise TrianflowError(
+            "a process was killed, out of memory? the same command goes on, with fewer --workers"
+        ) from error
     return [results[sequence.name] for sequence, _ in wanted]
 
 
@@ -139,6 +149,25 @@ class _Job:
         """What says that a part is done."""
         return self.folder / _PARTS / f"{begin:06d}.json"
 
+    def origin(self, begin: int) -> dict[str, Any]:
+        """What a part is made of."""
+        source = str(self.sequence.frames.path.absolute().resolve())
+        return {"source": source, "frames": self.frames[begin : begin + _PART]}
+
+    def finished(self, begin: int) -> dict[str, Any] | None:
+        """A part that is done, whole, and without problems; one with some is tried again.
+
+        Raises:
+            UsageError: it is of another source, or of other frames.
+        """
+        part = _read(self.part_file(begin))
+        if part is None:
+            return None
+        for key, what in (("source", "another source"), ("frames", "other frames")):
+            if part[key] != self.origin(begin)[key]:
+                raise UsageError(f"{self.folder} was prepared from {what}: name another folder")
+        return part if not part["problems"] and _is_whole(self.folder, part) else None
+
 
 def _run(
     jobs: list[_Job], workers: int, advance: Callable[[int], object]
@@ -149,8 +178,8 @@ def _run(
     for number, job in enumerate(jobs):
         (job.folder / _PARTS).mkdir(parents=True, exist_ok=True)
         for begin in job.parts():
-            part = _read(job.part_file(begin))
-            if part is not None and _is_whole(job.folder, part):
+            part = job.finished(begin)
+            if part is not None:
                 parts[number][begin] = part
                 advance(min(_PART, len(job.frames) - begin))
             else:
@@ -201,39 +230,36 @@ def _do_part(number: int, begin: int) -> dict[str, Any]:
     """Write the pictures of a part, and then the file that says so."""
     job = _jobs[number]
     sequence, settings = job.sequence, job.settings
-    frames = job.frames[begin : begin + _PART]
-    before = job.frames[begin - 1 : begin] if begin and settings.min_motion > 0 else []
-    part: dict[str, Any] = {"kept": [], "static": 0, "problems": [], "bytes": {}}
-    meter, previous = MotionMeter(), None
-    for frame in sequence.frames.select([*before, *frames]):
+    threshold = settings.min_motion if sequence.consecutive else 0.0
+    part: dict[str, Any] = {"kept": [], "static": 0, "unreadable": 0, "problems": [], "bytes": {}} | job.origin(begin)
+    meter, last = MotionMeter(), None
+    for frame in sequence.frames.select(part["frames"]):
         if frame.image is None:
-            if frame.index in frames:
-                part["problems"].append(f"{sequence.frames.path / frame.name}: {frame.problem}; left out")
+            part["problems"].append(f"{sequence.frames.path / frame.name}: {frame.problem}; left out")
+            part["unreadable"] += 1
             continue
         picture = job.preparation.image(frame.image)
-        if settings.min_motion > 0:
+        if threshold > 0:
             small = meter.small(picture)
-            moves = previous is None or not meter.motion(previous, small) < settings.min_motion
-            previous = small
-            if frame.index in before:
-                continue
-            if not moves:
+            if last is not None and meter.motion(last, small) < threshold:
                 part["static"] += 1
                 continue
-        name = f"{frame.index:06d}.png"
+            last = small
+        name = f"{sequence.number(frame.index):06d}.png"
         encoded = cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
         part["bytes"][f"images/{name}"] = _write(job.folder / "images" / name, encoded)
         part["kept"].append([frame.index, frame.time])
         try:
             depth = sequence.depth(frame.index)
+            truth = sequence.scoring_depth(frame.index) if settings.truth else None
         except TrianflowError as error:
             part["problems"].append(f"{error}; no depth for this frame")
             continue
         if depth is not None:
             small_depth = np.nan_to_num(job.preparation.depth(depth))
             part["bytes"][f"depth/{name}"] = _write_depth(job.folder / "depth" / name, small_depth)
-            if settings.truth:
-                part["bytes"][f"truth/{name}"] = _write_depth(job.folder / "truth" / name, depth)
+        if truth is not None:
+            part["bytes"][f"truth/{name}"] = _write_depth(job.folder / "truth" / name, truth)
     with replacing(job.part_file(begin)) as path:
         path.write_text(json.dumps(part))
     return part
@@ -258,9 +284,12 @@ def _complete(job: _Job, parts: list[dict[str, Any]]) -> PreparedSequence:
     """What stands once in a folder: calibration, times, poses, and the file that says that it is complete."""
     folder, sequence = job.folder, job.sequence
     kept = [entry for part in parts for entry in part["kept"]]
-    for part in parts:
-        if not _is_whole(folder, part):
-            raise TrianflowError(f"{folder}: files that were written are gone or cut short; run the command again")
+    written = {name for part in parts for name in part["bytes"]}
+    for path in folder.glob("*/*.png"):  # of a part that was done again, otherwise
+        if path.relative_to(folder).as_posix() not in written:
+            path.unlink()
+    if not all(_is_whole(folder, part) for part in parts):
+        raise TrianflowError(f"{folder}: files that were written are gone or cut short; run the command again")
     camera = job.preparation.camera
     calibration: dict[str, Any] = {key: float(getattr(camera, key)) for key in ("fx", "fy", "cx", "cy")}
     calibration |= {"width": camera.width, "height": camera.height, "depth_scale": DEPTH_SCALE}
@@ -270,20 +299,15 @@ def _complete(job: _Job, parts: list[dict[str, Any]]) -> PreparedSequence:
     if len(poses):
         poses.save(folder / "poses.tum")
     facts = {
+        "source": job.origin(0)["source"],
         "frames": len(job.frames),
-        "first": job.frames[0],
-        "last": job.frames[-1],
-        "source": str(sequence.frames.path),
         "kept": len(kept),
-        "static": sum(part["static"] for part in parts),
+        **{key: sum(part[key] for part in parts) for key in ("static", "unreadable")},
         "problems": [*sequence.problems, *(problem for part in parts for problem in part["problems"])],
     }
     with replacing(folder / FACTS) as path:
         path.write_text(json.dumps(facts, indent=1) + "\n")
-    for file in (folder / _PARTS).iterdir():
-        file.unlink()
-    (folder / _PARTS).rmdir()
-    return _outcome(sequence.name, facts)
+    return PreparedSequence(sequence.name, facts["kept"], facts["static"], facts["unreadable"], facts["problems"])
 
 
 def _poses(sequence: DatasetSequence, kept: list[list[float]]) -> Trajectory:
@@ -307,27 +331,29 @@ def _preparation(sequence: DatasetSequence, settings: PrepareSettings) -> Prepar
     return Preparation(camera, settings.size, settings.fit)
 
 
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Where this process alone writes to the folder."""
+    with open(out / _LOCK, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"{out}: another process is at work there") from None
+        yield
+
+
 def _begin(out: Path, settings: PrepareSettings) -> None:
     """Check that a folder holds the same preparation, or begin one."""
     now = json.loads(json.dumps(asdict(settings)))
     before = _read(out / SETTINGS)
     if before is None:
-        if any(out.iterdir()):
+        if any(not path.name.startswith(".") for path in out.iterdir()):
             raise UsageError(f"{out} holds other things: name a new folder")
         with replacing(out / SETTINGS) as path:
             path.write_text(json.dumps(now, indent=1) + "\n")
     elif before != now:
         changed = ", ".join(key for key in now if before.get(key) != now[key])
         raise UsageError(f"{out} holds data prepared with other settings ({changed}): name another folder")
-
-
-def _check_same(folder: Path, facts: dict[str, Any], frames: list[int]) -> None:
-    if [facts.get(key) for key in ("frames", "first", "last")] != [len(frames), frames[0], frames[-1]]:
-        raise UsageError(f"{folder} holds other frames of the sequence: name another folder")
-
-
-def _outcome(name: str, facts: dict[str, Any]) -> PreparedSequence:
-    return PreparedSequence(name, facts["kept"], facts["static"], facts["problems"])
 
 
 def _read(path: Path) -> dict[str, Any] | None:

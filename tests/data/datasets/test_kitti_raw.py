@@ -107,9 +107,11 @@ def test_speed_is_over_ground(tmp_path: Path) -> None:
 def test_depth_as_the_evaluation_of_eigens_split_has_it(tmp_path: Path, camera: int) -> None:
     write_drive(tmp_path)
     P = projection(camera) @ embedded(rectification()) @ VELO_TO_CAM
-    expected = in_loops(scan_of(3), P, -1)
-    assert (expected > 0).sum() > 20
-    np.testing.assert_allclose(only(tmp_path, camera).depth(3), expected, rtol=1e-6)
+    sequence = only(tmp_path, camera)
+    for eigen, depth in ((False, sequence.depth(3)), (True, sequence.scoring_depth(3))):
+        expected = in_loops(scan_of(3), P, eigen)
+        assert (expected > 0).sum() > 20
+        np.testing.assert_allclose(depth, expected, rtol=1e-6)
 
 
 def test_a_frame_that_is_missing_moves_no_other(tmp_path: Path) -> None:

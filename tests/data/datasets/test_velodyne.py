@@ -10,7 +10,7 @@ import pytest
 
 from trianflow.data.calibration import read_calibration
 from trianflow.data.datasets.kitti_files import from_rectified, read_matrices, rigid
-from trianflow.data.datasets.velodyne import EIGEN_SHIFT, project_scan, read_scan
+from trianflow.data.datasets.velodyne import project_scan, read_scan
 from trianflow.data.depth import read_depth
 from trianflow.errors import TrianflowError
 from trianflow.geometry.camera import Camera
@@ -20,8 +20,9 @@ from .kitti_trees import HEIGHT, VELO_TO_CAM, WIDTH, K, projection, rectificatio
 CAMERA = Camera(70.0, 70.0, 47.0, 15.0, WIDTH, HEIGHT)
 
 
-def in_loops(scan: np.ndarray, P: np.ndarray, shift: int) -> np.ndarray:
-    """The projection of the public code, point by point with the whole `(3, 4)` matrix."""
+def in_loops(scan: np.ndarray, P: np.ndarray, eigen: bool) -> np.ndarray:
+    """Point by point with the whole `(3, 4)` matrix; for `eigen` as the public code with `vel_depth`."""
+    shift = -1 if eigen else 0
     depth = np.zeros((HEIGHT, WIDTH))
     for x, y, z, _ in scan.astype(np.float64):
         if x < 0:
@@ -29,17 +30,18 @@ def in_loops(scan: np.ndarray, P: np.ndarray, shift: int) -> np.ndarray:
         a, b, c = P @ np.array([x, y, z, 1.0])
         column, row = int(np.round(a / c)) + shift, int(np.round(b / c)) + shift
         inside = 0 <= column < WIDTH and 0 <= row < HEIGHT
-        if c > 0 and inside and (depth[row, column] == 0 or c < depth[row, column]):
-            depth[row, column] = c
+        value = x if eigen else c
+        if c > 0 and inside and (depth[row, column] == 0 or value < depth[row, column]):
+            depth[row, column] = value
     return depth
 
 
-@pytest.mark.parametrize("shift", [0, EIGEN_SHIFT])
-def test_projection_agrees_with_the_matrix_product_in_loops(shift: int) -> None:
+@pytest.mark.parametrize("eigen", [False, True])
+def test_projection_agrees_with_the_matrix_product_in_loops(eigen: bool) -> None:
     scan = np.concatenate([scan_of(seed) for seed in range(20)])
     R = rigid(rectification())
-    expected = in_loops(scan, projection(3) @ R @ VELO_TO_CAM, shift)
-    depth = project_scan(scan, CAMERA, from_rectified(projection(3)) @ R @ VELO_TO_CAM, shift)
+    expected = in_loops(scan, projection(3) @ R @ VELO_TO_CAM, eigen)
+    depth = project_scan(scan, CAMERA, from_rectified(projection(3)) @ R @ VELO_TO_CAM, eigen)
     assert depth.dtype == np.float32
     assert depth.shape == (HEIGHT, WIDTH)
     assert (expected > 0).sum() > 500
@@ -54,7 +56,10 @@ def test_the_nearest_point_counts_and_depth_is_z_of_the_camera() -> None:
     depth = project_scan(velo, CAMERA, VELO_TO_CAM)
     assert np.argwhere(depth).tolist() == [[10, 50]]
     assert depth[10, 50] == pytest.approx(4.0)
-    assert np.argwhere(project_scan(velo, CAMERA, VELO_TO_CAM, EIGEN_SHIFT)).tolist() == [[9, 49]]
+    eigen = project_scan(velo, CAMERA, VELO_TO_CAM, eigen=True)
+    assert np.argwhere(eigen).tolist() == [[9, 49]]
+    assert eigen[9, 49] == pytest.approx(velo[1, 0]), "the scanner's forward distance"
+    assert velo[1, 0] == pytest.approx(4.27, abs=0.01)
 
 
 def test_no_point_in_sight_gives_no_depth() -> None:

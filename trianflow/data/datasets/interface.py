@@ -38,6 +38,9 @@ class DatasetSequence:
         problems: what is wrong with files of this sequence, one line each, naming the file and what to do about it.
     """
 
+    #: whether the frames follow one another in time, so that two of them may look the same; else they are unrelated
+    consecutive = True
+
     def __init__(
         self,
         name: str,
@@ -53,6 +56,10 @@ class DatasetSequence:
         """The number of frames."""
         return len(self.frames)
 
+    def number(self, index: int) -> int:
+        """The number in the file name of a frame, where the dataset has one that may differ from its index."""
+        return index
+
     def depth(self, index: int) -> np.ndarray | None:
         """True depth of a frame: `(H, W)` float32 metres along z, 0 where unknown; None where there is none.
 
@@ -60,6 +67,10 @@ class DatasetSequence:
             TrianflowError: its file is missing or cannot be read.
         """
         return None
+
+    def scoring_depth(self, index: int) -> np.ndarray | None:
+        """`depth` as the published figures of the dataset were computed with, where that is something else."""
+        return self.depth(index)
 
     def disparity(self, index: int) -> np.ndarray | None:
         """True disparity of a frame to the right camera: `(H, W)` float32 pixels, 0 where unknown, or None; errors as

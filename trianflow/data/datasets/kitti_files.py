@@ -49,7 +49,7 @@ class KittiSequence(DatasetSequence):
         frames: of the sequence.
         scans: folder of the `.bin` files, named as the images; None without scans.
         T_cv: `(4, 4)` scanner to camera.
-        shift: of the projection, see `velodyne.project_scan`.
+        eigen: whether depth is scored as Eigen's split does it, see `velodyne.project_scan`.
         speeds: `(N,)` metres a second, NaN where unknown; None without.
     """
 
@@ -62,22 +62,33 @@ class KittiSequence(DatasetSequence):
         *,
         scans: Path | None,
         T_cv: np.ndarray | None,
-        shift: int,
+        eigen: bool,
         speeds: np.ndarray | None = None,
     ) -> None:
         super().__init__(name, frames.source, frames.camera, poses, problems)
         self.numbers, self.absent = frames.numbers, frames.absent
         self._files = frames.source.files
-        self._scans, self._T_cv, self._shift, self._speeds = scans, T_cv, shift, speeds
+        self._scans, self._T_cv, self._eigen, self._speeds = scans, T_cv, eigen, speeds
+
+    def number(self, index: int) -> int:
+        """That of the file name."""
+        return self.numbers[index]
 
     def depth(self, index: int) -> np.ndarray | None:
         """As `DatasetSequence.depth`: the scan taken with the frame, projected; None where KITTI dropped it."""
+        return self._projected(index, False)
+
+    def scoring_depth(self, index: int) -> np.ndarray | None:
+        """As `DatasetSequence.scoring_depth`: for KITTI raw, that of Eigen's split."""
+        return self._projected(index, self._eigen)
+
+    def _projected(self, index: int, eigen: bool) -> np.ndarray | None:
         if self._scans is None or self._T_cv is None:
             return None
         path = self._scans / f"{self._files[index].stem}.bin"
         if not path.is_file():
             return None
-        return project_scan(read_scan(path), self.camera, self._T_cv, self._shift)
+        return project_scan(read_scan(path), self.camera, self._T_cv, eigen)
 
     def speed(self, index: int) -> float | None:
         """As `DatasetSequence.speed`."""

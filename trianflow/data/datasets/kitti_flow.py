@@ -155,6 +155,8 @@ class KittiFlowFolder:
 class KittiFlowScene(DatasetSequence):
     """A pair of frames of KITTI 2012 or 2015; the truth belongs to the first."""
 
+    consecutive = False
+
     def __init__(
         self, folder: KittiFlowFolder, name: str, frames: ImageFolder, camera: Camera, problems: tuple[str, ...]
     ) -> None:

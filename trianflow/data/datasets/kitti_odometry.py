@@ -34,7 +34,7 @@ def open_kitti_odometry(root: str | Path, camera: int | None = None) -> DatasetC
 
     Poses are those of the chosen camera: the files hold those of camera 0, from which the others are displaced by the
     fourth column of their projection matrix. The first pose is the one in the file, the identity. Depth is the laser
-    scan in our pixel convention (no `EIGEN_SHIFT`).
+    scan.
 
     Args:
         root: `dataset`, the folder above it, or `sequences`.
@@ -107,7 +107,7 @@ def _open(folder: Path, camera: int | None) -> KittiSequence:
         tuple(problems),
         scans=scans if T_cv is not None else None,
         T_cv=T_cv,
-        shift=0,
+        eigen=False,
     )
 
 

@@ -21,7 +21,6 @@ from trianflow.data.datasets.kitti_files import (
     unpack_advice,
 )
 from trianflow.data.datasets.scanning import content, require_folder
-from trianflow.data.datasets.velodyne import EIGEN_SHIFT
 from trianflow.data.images import natural_key
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.trajectory import Trajectory
@@ -37,8 +36,7 @@ def open_kitti_raw(root: str | Path, cameras: Sequence[int] = (2, 3)) -> Dataset
 
     Poses come from OXTS, the GPS and inertial unit, as `imu_poses` has them, carried to the camera by the calibration;
     the world is the first camera. The speed is over ground, `hypot(vf, vl)`: forward alone would miss the sideways
-    motion of the unit in turns. Depth is the laser scan as Eigen's split is
-    evaluated, with `EIGEN_SHIFT`.
+    motion of the unit in turns. Depth is the laser scan; for scoring, as the figures on Eigen's split were computed.
 
     Args:
         root: the folder with the dates, one date or one drive. Drives that were unpacked a few folders deeper are
@@ -198,7 +196,7 @@ class _Drive:
             (*problems, *faults),
             scans=self.scans,
             T_cv=T_cv,
-            shift=EIGEN_SHIFT,
+            eigen=True,
             speeds=np.hypot(oxts[:, 8], oxts[:, 9]),
         )
 

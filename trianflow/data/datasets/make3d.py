@@ -59,6 +59,8 @@ def open_make3d(root: Path) -> DatasetContent:
 class Make3DImages(DatasetSequence):
     """Images with the laser's depth."""
 
+    consecutive = False
+
     def __init__(
         self, name: str, frames: FrameSource, camera: Camera, problems: tuple[str, ...], laser: dict[int, Path]
     ) -> None:

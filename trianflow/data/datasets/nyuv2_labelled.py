@@ -115,6 +115,8 @@ class LabelledFrames(FrameSource):
 class LabelledImages(DatasetSequence):
     """Labelled images with their in-painted depth."""
 
+    consecutive = False
+
     frames: LabelledFrames
 
     def __init__(self, name: str, frames: LabelledFrames) -> None:

@@ -41,5 +41,6 @@ def open_dataset_folder(kind: str, root: str | Path) -> DatasetContent:
     if kind not in DATASETS:
         raise UsageError(f"no dataset is called {kind!r}; there are {', '.join(sorted(DATASETS))}")
     module, function = DATASETS[kind].split(".")
-    content: DatasetContent = getattr(import_module(f"trianflow.data.datasets.{module}"), function)(Path(root))
+    reader = getattr(import_module(f"trianflow.data.datasets.{module}"), function)
+    content: DatasetContent = reader(Path(root).expanduser().resolve())
     return content

@@ -9,7 +9,6 @@ import numpy as np
 from trianflow.errors import TrianflowError
 from trianflow.geometry.camera import Camera
 
-EIGEN_SHIFT = -1  # pixels, see `project_scan`
 _POINT_BYTES = 16  # x, y, z, reflectance
 
 
@@ -41,32 +40,33 @@ def read_scan(path: str | Path) -> np.ndarray:
     return scan
 
 
-def project_scan(scan: np.ndarray, camera: Camera, T_cv: np.ndarray, shift: int = 0) -> np.ndarray:
+def project_scan(scan: np.ndarray, camera: Camera, T_cv: np.ndarray, eigen: bool = False) -> np.ndarray:
     """Depth of the pixels that laser points fall on.
 
-    Points behind the scanner (x < 0) or the camera are left out; of several on one pixel the nearest counts. Depth
-    is z of the camera, not the forward distance x of the scanner, which is about 0.27 m more on KITTI: the evaluation
-    of Eigen's split uses z. What the laser sees and the camera does not is not removed.
+    Points behind the scanner (x < 0) or the camera are left out; of several on one pixel the nearest counts. What the
+    laser sees and the camera does not is not removed.
 
     Args:
         scan: `(N, 3)` or `(N, 4)` metres in the frame of the scanner (x forward); further columns are not looked at.
         camera: pinhole without distortion, with its size.
         T_cv: `(4, 4)` scanner to camera. For KITTI's `P_rect` and `R_rect_00` this is `[I | K^-1 P[:, 3]] R T_velo`.
-        shift: added to the rounded column and row. 0 follows our convention, in which (0, 0) is the centre of the
-            first pixel. `EIGEN_SHIFT` is what the code does that the published figures on Eigen's split were computed
-            with, since the Matlab code of KITTI counts from 1: every depth one pixel further left and up. (That code
-            also confuses the last pixel of a row with the first of the next, where two points fall on both.)
+        eigen: as the public code does with which the figures on Eigen's split were computed, from SfMLearner and
+            Monodepth to TrianFlow: depth is the forward distance x of the scanner, about 0.3 m more than z of the
+            camera on KITTI, and stands one pixel further left and up, as Matlab counts from 1. (That code also
+            confuses the last pixel of a row with the first of the next, where two points fall on both.)
 
     Returns:
         `(height, width)` float32 metres, 0 where no point fell.
     """
     points = scan[scan[:, 0] >= 0, :3].astype(np.float64)
     X = points @ T_cv[:3, :3].T + T_cv[:3, 3]
-    X = X[X[:, 2] > 0]
+    points, X = points[X[:, 2] > 0], X[X[:, 2] > 0]
+    shift = -1 if eigen else 0
     u = np.rint(camera.fx * X[:, 0] / X[:, 2] + camera.cx) + shift
     v = np.rint(camera.fy * X[:, 1] / X[:, 2] + camera.cy) + shift
+    values = points[:, 0] if eigen else X[:, 2]
     seen = (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
     depth = np.full((camera.height, camera.width), np.inf)
-    np.minimum.at(depth, (v[seen].astype(int), u[seen].astype(int)), X[seen, 2])
+    np.minimum.at(depth, (v[seen].astype(int), u[seen].astype(int)), values[seen])
     depth[np.isinf(depth)] = 0
     return depth.astype(np.float32)
