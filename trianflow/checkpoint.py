@@ -63,6 +63,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         raise TrianflowError(f"{path}: {reason}; save model.state_dict() alone with torch.save") from e
     except Exception as e:  # whatever the reader of torch meets in damaged bytes
         raise TrianflowError(f"{path}: no checkpoint of torch, or a damaged one; download it again") from e
+    if isinstance(content, Mapping) and {"stage", "system", "optimizer"} <= content.keys():
+        raise TrianflowError(f"{path}: the state of a training run; its weights are the .safetensors files beside it")
     for key in _NESTED:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]

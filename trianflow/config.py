@@ -131,7 +131,7 @@ def load_settings(base: S, file: str | Path | None = None, overrides: Iterable[s
         try:
             values = yaml.safe_load(Path(file).read_text()) or {}
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UsageError(f"cannot read the configuration {file}: {str(error).splitlines()[0]}") from error
+            raise UsageError(f"cannot read the configuration {file}: {_reason(error)}") from error
         if not isinstance(values, dict):
             raise UsageError(f"the configuration {file} is not a mapping of keys to values")
     _complete(type(base), values)
@@ -156,6 +156,16 @@ def load_settings(base: S, file: str | Path | None = None, overrides: Iterable[s
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"configuration: {where}: {first['msg']} (got {first['input']!r})") from error
+
+
+def _reason(error: Exception) -> str:
+    """Why a file is no YAML, with the place, or cannot be read."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+    return "it is not text" if isinstance(error, UnicodeDecodeError) else str(error).splitlines()[0]
 
 
 def _complete(model: type[BaseModel], values: dict[str, Any]) -> None:

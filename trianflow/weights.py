@@ -96,6 +96,8 @@ def load_weights(name_or_path: str | Path) -> Weights:
     path = Path(name_or_path)
     checksums = []
     if path.suffix.lower() in _CHECKPOINTS:
+        if path.suffix.lower() == ".ckpt":
+            raise UsageError(f"{path}: no weights; those of a training run are the .safetensors files beside it")
         raise UsageError(f"{path}: import this checkpoint first: trianflow weights import {path}")
     if path.suffix == _SUFFIX:
         name = path.stem

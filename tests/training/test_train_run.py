@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -482,3 +483,40 @@ def test_damaged_checkpoint_is_one_line(raw_pairs: list[RawPair], tmp_path: Path
     with pytest.raises(TrianflowError, match=r"last\.ckpt: not a checkpoint of a training run.*--restart") as error:
         train(tmp_path, raw_pairs)
     assert "\n" not in str(error.value)
+
+
+def test_restart_removes_what_the_run_left_and_nothing_else(finished: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(finished, tmp_path / "run"))
+    (out / "notes.txt").write_text("mine")
+    (out / "mine.safetensors").write_text("mine")
+    assert {"last.ckpt", "joint.safetensors", "joint.json", "metrics.csv"} <= {p.name for p in out.iterdir()}
+    RunFolder(out).forget()
+    left = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
+    assert left == ["mine.safetensors", "notes.txt"]
+
+
+def test_a_run_says_what_it_does_and_where_it_goes_on(
+    finished: Path, raw_pairs: list[RawPair], tmp_path: Path, capsys
+) -> None:
+    data, out = (dataset(raw_pairs), None), tmp_path / "run"
+    Trainer(tiny("batch_size=8", "precision=16-mixed"), out, data=data)
+    said = capsys.readouterr().err
+    assert f"training on cpu, {torch.get_num_threads()} threads, 16-mixed: 6 pairs, none to validate with" in said
+    assert "batch_size 8 is more than there are pairs" in said
+    assert "16-mixed is for GPUs" in said
+    assert "going on" not in said
+    Trainer(tiny(), finished, data=(dataset(raw_pairs), dataset(raw_pairs[:3], None, 0)))
+    said = capsys.readouterr().err
+    assert "6 pairs, 3 to validate with" in said
+    assert "going on after step 3 of 3 of the stage joint" in said
+
+
+def test_a_stage_without_geometry_is_told(raw_pairs: list[RawPair], tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(loop, "_UNSOLVED", 3)
+    for few, told in (("20", 0), ("299", 1)):
+        capsys.readouterr()
+        words = ("stages.flow=null", "stages.joint=null", f"system.geometry.min_points={few}")
+        train(tmp_path / few, raw_pairs, *words)
+        assert capsys.readouterr().err.count("no geometry in any pair of 3 steps") == told
+        solved = [float(row["solved"]) for row in rows(tmp_path / few / "metrics.csv")]
+        assert solved == [0.0] * 4 if told else min(solved) > 0

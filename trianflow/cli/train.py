@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -12,9 +13,12 @@ from trianflow.errors import TrianflowError, UsageError
 _DESCRIPTION = """\
 Train flow and depth without labels, in the stages that the configuration lists. Writes into the output folder:
   config.yaml         what was asked for, complete
-  metrics.csv         losses by step, with the seconds so far; validation.csv: errors; tensorboard/: both, with pictures
+  metrics.csv         losses by step, with the seconds so far and the share of pairs that gave a geometry
+  validation.csv      errors by step
+  tensorboard/        both, and pictures of two pairs: the images, flow, what is visible in both; from the stage
+                      depth on inliers, disparity and triangulated points, near ones warm
   last.ckpt           from which the same command goes on, exactly as if it had never stopped
-  STAGE.safetensors   weights after each stage; STAGE_best.safetensors: the best of it
+  STAGE.safetensors   weights after each stage, or where it was stopped; STAGE_best.safetensors: the best of validation
 Ctrl-C or SIGTERM saves and stops; exit code 3 then says that there is more to do."""
 _EPILOG = """\
 examples:
@@ -43,7 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--overfit", type=int, default=None, metavar="N", help="learn the first N pairs by heart, as a check"
     )
     parser.add_argument("--minutes", type=float, default=None, metavar="M", help="save and stop after M minutes")
-    parser.add_argument("--restart", action="store_true", help="forget what the folder holds and begin anew")
+    parser.add_argument("--restart", action="store_true", help="remove the run that the folder holds, and begin anew")
     parser.set_defaults(run=run)
 
 
@@ -62,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
     config = load_settings(TrainConfig(), args.config, args.overrides)
     out = Path(args.out if args.out is not None else Path("runs") / Path(args.config).stem).expanduser()
-    if args.restart:
+    if args.restart and int(os.environ.get("RANK", 0)) == 0:
         RunFolder(out).forget()
     quiet = getattr(args, "quiet", False)
     trainer = Trainer(config, out, args.overfit, args.minutes, quiet)

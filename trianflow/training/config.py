@@ -100,7 +100,7 @@ class TrainConfig(Settings):
     log_every: PositiveInt = Field(20, description="steps between two rows of metrics.csv")
     val_every: PositiveInt = Field(1000, description="steps between two validations")
     val_pairs: PositiveInt = Field(200, description="validation pairs that are used, evenly spread")
-    save_every: PositiveInt = Field(500, description="steps between two checkpoints: what a killed run loses")
+    save_every: PositiveInt = Field(200, description="steps between two checkpoints: what a killed run loses")
     seed: int = Field(0, ge=0, description="of weights, order, augmentation and matches")
     accelerator: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="what computes; auto is a GPU if there is one"

@@ -63,7 +63,7 @@ class RunLog:
     """
 
     def __init__(self, out: Path, losses: list[str], figures: list[str], done: int) -> None:
-        columns = ["step", "stage", "stage_step", "seconds", "lr", "gradient", "skipped", "total", *losses]
+        columns = ["step", "stage", "stage_step", "seconds", "lr", "gradient", "skipped", "solved", "total", *losses]
         self._metrics = Table(out / METRICS, columns, done)
         self._validation = Table(out / VALIDATION, ["step", "stage", "seconds", *figures], done)
         self._board: Any = None

@@ -17,7 +17,7 @@ from trianflow.systems.config import LossWeights
 from trianflow.systems.trianflow import StepResult, TrianFlow
 from trianflow.training.checkpoint import Checkpoint, random_state, restore_random
 from trianflow.training.config import StageConfig, TrainConfig
-from trianflow.training.engine import TrainingStep, make_fabric, scaler_of
+from trianflow.training.engine import TrainingStep, choose_training_precision, make_fabric, scaler_of
 from trianflow.training.failures import batches_of, memory_guarded
 from trianflow.training.initial import initialize
 from trianflow.training.loading import open_pairs, training_loader, validation_batches
@@ -31,6 +31,9 @@ from trianflow.training.sync_norm import synchronize_norms
 from trianflow.training.validation import FIGURES, validate
 
 __all__ = ["LAST", "Trainer", "TrainingOutcome"]
+
+_UNSOLVED = 20  # steps in a row without geometry that are worth a warning
+_ADVICE = "until the flow is better, what depends on it is not learned; a longer stage flow may be needed"
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,6 @@ class Trainer:
         self.train_pairs, self.val_pairs = data or first_on_each_machine(
             self.fabric, lambda: open_pairs(config, overfit)
         )
-        if self.fabric.is_global_zero and not quiet:
-            for note in dict.fromkeys([*self.train_pairs.notes, *(self.val_pairs.notes if self.val_pairs else ())]):
-                print(f"trianflow: note: {note}", file=sys.stderr)
         self.stages = [
             (name, stage, stage.length(len(self.train_pairs), config.batch_size))
             for name, stage in config.stages.listed()
@@ -108,6 +108,8 @@ class Trainer:
         with together(self.fabric):
             if self.fabric.is_global_zero:
                 self.folder.write_config(config)
+                if not quiet:
+                    self._introduce()
 
     # --- the run --------------------------------------------------------------------------------------------
 
@@ -154,6 +156,7 @@ class Trainer:
         progress = TrainingProgress(name, done, length, self.quiet or not self.fabric.is_global_zero)
         config = self.config
         loader = training_loader(self.train_pairs, config, self.fabric, done, length - done)
+        unsolved = 0
         try:
             for batch in batches_of(loader):
                 self._report(batch.problems, progress)
@@ -164,6 +167,10 @@ class Trainer:
                 self._state.steps += 1
                 result = step.result
                 assert result is not None
+                if result.geometry is not None:
+                    unsolved = 0 if bool(result.geometry.usable.any()) else unsolved + 1
+                    if unsolved == _UNSOLVED and self.fabric.is_global_zero:
+                        progress.say(f"trianflow: warning: no geometry in any pair of {unsolved} steps: {_ADVICE}")
                 last = done == length
                 if done % config.log_every == 0 or last:
                     facts = {"stage": name, "stage_step": done, "lr": rate, "gradient": gradient}
@@ -266,6 +273,25 @@ class Trainer:
 
     # --- what a run tells and leaves ------------------------------------------------------------------------
 
+    def _introduce(self) -> None:
+        """Say what runs on what, and where it goes on."""
+        pairs, val, config = self.train_pairs, self.val_pairs, self.config
+        device, precision = self.fabric.device.type, choose_training_precision(config)
+        where = f"{device}, {torch.get_num_threads()} threads" if device == "cpu" else device
+        watched = "none to validate with" if val is None else f"{min(config.val_pairs, len(val))} to validate with"
+        processes = f", {self.fabric.world_size} processes" if self.fabric.world_size > 1 else ""
+        lines = [f"training on {where}{processes}, {precision}: {len(pairs)} pairs, {watched}; into {self.folder.path}"]
+        lines += [f"note: {note}" for note in dict.fromkeys([*pairs.notes, *(val.notes if val is not None else ())])]
+        if config.batch_size > len(pairs):
+            lines.append(f"note: batch_size {config.batch_size} is more than there are pairs: a batch repeats some")
+        if (device, precision) == ("cpu", "16-mixed"):
+            lines.append("note: 16-mixed is for GPUs, on a processor it is slow: precision=auto takes what is fast")
+        if (state := self._checkpoint) is not None:
+            lengths = {name: length for name, _, length in self.stages}
+            lines.append(f"going on after step {state.step} of {lengths[state.stage]} of the stage {state.stage}")
+        for line in lines:
+            print(f"trianflow: {line}", file=sys.stderr)
+
     def _report(self, problems: Sequence[str], progress: TrainingProgress) -> None:
         """Tell each problem of the data once: every process of those that it meets itself."""
         for problem in problems:
@@ -274,13 +300,15 @@ class Trainer:
                 progress.say(f"trianflow: warning: {problem}; another pair takes its place")
 
     def _log(self, result: StepResult, facts: dict[str, Any], log: RunLog | None) -> None:
-        values = torch.stack([result.total.detach().double(), *(x.double() for x in result.losses.values())])
-        mean = self.fabric.all_reduce(values, reduce_op="mean")
+        names, values = ["total", *result.losses], [result.total.detach(), *result.losses.values()]
+        if result.geometry is not None:
+            names, values = [*names, "solved"], [*values, result.geometry.usable.double().mean()]
+        mean = self.fabric.all_reduce(torch.stack([value.double() for value in values]), reduce_op="mean")
         assert isinstance(mean, torch.Tensor)
         with together(self.fabric), self.folder.writing():
             if log is not None:
                 facts |= {"skipped": self._state.skipped, "seconds": round(self._state.seconds, 2)}
-                log.step(self._state.steps, facts, dict(zip(["total", *result.losses], mean.tolist())))
+                log.step(self._state.steps, facts, dict(zip(names, mean.tolist())))
 
     def _validate(self, name: str, stage: StageConfig, log: RunLog, progress: TrainingProgress) -> None:
         """Measure, and keep the best: in the process that leads alone."""

@@ -16,7 +16,8 @@ from trianflow.errors import TrianflowError, UsageError
 from trianflow.files import replacing
 from trianflow.systems.trianflow import TrianFlow
 from trianflow.training.checkpoint import Checkpoint, save_tensors
-from trianflow.training.config import TrainConfig
+from trianflow.training.config import Stages, TrainConfig
+from trianflow.training.log import BOARD, METRICS, VALIDATION
 from trianflow.weights import save_weights
 
 CONFIG, LAST, BAD_BATCH = "config.yaml", "last.ckpt", "bad_batch.pt"
@@ -55,9 +56,14 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
 
     def forget(self) -> None:
-        """Remove the checkpoint, so that the next run begins anew."""
+        """Remove what a run leaves, so that the next one begins anew; other files stay."""
+        stages = [f"{name}{best}" for name in Stages.model_fields for best in ("", "_best")]
+        weights = [f"{name}{suffix}" for name in stages for suffix in (".safetensors", ".json")]
         with self.writing():
-            (self.path / LAST).unlink(missing_ok=True)
+            for name in (LAST, CONFIG, METRICS, VALIDATION, *weights):
+                (self.path / name).unlink(missing_ok=True)
+            for events in (self.path / BOARD).glob("events.out.tfevents.*"):
+                events.unlink()
 
     def write_config(self, config: TrainConfig) -> None:
         """Note what was asked for."""

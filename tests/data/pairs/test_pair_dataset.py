@@ -206,6 +206,19 @@ def test_static_pairs_are_left_out(noise, tmp_path, monkeypatch) -> None:
     assert len(open_dataset(config_of({"path": str(noise)}, min_motion=0.01), "train", 1, False)) == 6
 
 
+def test_frames_with_others_missing_in_between_are_no_pair(noise, tmp_path) -> None:
+    (noise / "times.txt").write_text("0\n0.1\n0.2\n0.3\n3.8\n3.9\n4.1\n")
+    dataset = open_dataset(config_of({"path": str(noise)}), "train", 1, False)
+    assert dataset._sources[0]._first.tolist() == [0, 1, 2, 4, 5], "twice the usual time is still a pair"
+    assert "1 of 6 pairs are left out: frames are missing in between" in " ".join(dataset.notes)
+    config = config_of({"path": str(noise)}, min_motion=0.01, cache=str(tmp_path / "cache"))
+    moving = open_dataset(config, "train", 1, False)
+    assert moving._sources[0]._first.tolist() == [2, 4, 5]
+    assert "2 of 6 pairs hardly move" in " ".join(moving.notes)
+    wide = open_dataset(config_of({"path": str(noise), "stride": 3}), "train", 1, False)
+    assert wide._sources[0]._first.tolist() == [0]
+
+
 def test_motion_is_the_share_of_the_width(noise, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (noise / "4.png").write_bytes(b"broken")
@@ -294,7 +307,7 @@ def test_synthetic_pairs_are_those_of_the_world() -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({"path": "/no/such/place"}, r"train\[0\] \(/no/such/place\): .*no such file"),
+        ({"path": "/no/such/place"}, r"^data\.train\[0\], /no/such/place: no such file.*; data\.root is"),
         ({"path": "NOISE", "calib": "/no/calib.yaml"}, r"train\[0\].*/no/calib.yaml: no such file"),
         ({"path": "NOISE", "poses": "/no/poses.txt"}, r"train\[0\].*poses.txt"),
         ({"path": "NOISE", "depth": "/no/depth"}, r"train\[0\].*no such folder of depth"),

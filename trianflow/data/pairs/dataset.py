@@ -155,9 +155,12 @@ def open_dataset(config: DataConfig, split: Literal["train", "val"], seed: int, 
                 else:
                     sources.append(RenderedPairs(source, config.size, cache))
             except TrianflowError as error:
-                raise type(error)(f"{split}[{number}] ({name}): {error}") from error
+                words = str(error).removeprefix(f"{name}: ")
+                if isinstance(source, PathSource) and not Path(name).exists():
+                    words += "; data.root is the folder from which paths start"
+                raise type(error)(f"data.{split}[{number}], {name}: {words}") from error
             names.append(_below(name, config.root))
-            notes += [f"{split}[{number}] ({name}): {note}" for note in sources[-1].notes]
+            notes += [f"data.{split}[{number}], {name}: {note}" for note in sources[-1].notes]
     if not sources:
         raise UsageError(f"the data has no source for {split}: give {split} a list with a path or synthetic")
     augmentation = Augmentation(config.flip, config.jitter) if augment else None

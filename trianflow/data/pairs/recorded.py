@@ -20,11 +20,14 @@ from trianflow.errors import TrianflowError, UsageError
 from trianflow.geometry.camera import Camera, invert_pose
 from trianflow.trajectory import Trajectory
 
+_LARGEST_GAP = 3  # times the usual time between frames: what is further apart are no neighbours
 _LARGEST_TIME_OFFSET = 0.02  # seconds between a frame and its pose, as between a frame and its depth
 
 
 class RecordedPairs(PairSource):
     """Each frame of a selection and the one `stride` frames later, without the pairs that hardly move.
+
+    Nor is a pair what frames are missing from between, as the times of prepared data tell.
 
     Args:
         source: what to open.
@@ -67,18 +70,23 @@ class RecordedPairs(PairSource):
         self._T_wc = None
         if source.poses is not None:
             self._T_wc = _poses(Path(source.poses).expanduser(), self._frames.times, source.start)
-        self._first = np.arange(count)
+        gap = self._frames.times[source.stride :] - self._frames.times[: count]
+        usual = float(np.median(np.diff(self._frames.times)))
+        near = gap <= _LARGEST_GAP * source.stride * usual if usual > 0 else np.ones(count, bool)
+        self._first = np.flatnonzero(near)
+        if not near.all():
+            self.notes.append(f"{count - near.sum()} of {count} pairs are left out: frames are missing in between")
         if min_motion > 0:
             measured = pair_motion(self._frames, source.stride)
-            self._first = np.flatnonzero(~(measured.motion < min_motion))
+            self._first = np.flatnonzero(near & ~(measured.motion < min_motion))
             self.notes += measured.notes
             if not len(self._first):
                 raise TrianflowError(
-                    f"all of its {count} pairs move less than {min_motion:g} of the width:"
+                    f"all of its {near.sum()} pairs move less than {min_motion:g} of the width:"
                     " a longer stride, or min_motion 0, keeps some"
                 )
-            if len(self._first) < count:
-                self.notes.append(f"{count - len(self._first)} of {count} pairs hardly move and are left out")
+            if len(self._first) < near.sum():
+                self.notes.append(f"{near.sum() - len(self._first)} of {count} pairs hardly move and are left out")
         self.notes += frames.notes
 
     def __len__(self) -> int:
