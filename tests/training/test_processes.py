@@ -132,10 +132,13 @@ import pickle, sys
 import torch
 from tests.training.small_runs import dataset, tiny, use_small_networks
 from trianflow.training.loop import Trainer
+from trianflow.training.processes import leave
 torch.set_num_threads(1)
 raw = pickle.load(open(sys.argv[1], "rb"))
 use_small_networks(raw, setattr)
-Trainer(tiny(*sys.argv[3:]), sys.argv[2], quiet=True, data=(dataset(raw), dataset(raw[:3], None, 0))).run()
+trainer = Trainer(tiny(*sys.argv[3:]), sys.argv[2], quiet=True, data=(dataset(raw), dataset(raw[:3], None, 0)))
+trainer.run()
+leave(trainer.fabric)
 """
 TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
@@ -191,12 +194,14 @@ import sys
 import torch
 from tests.training.small_runs import tiny
 from trianflow.training.loop import Trainer
+from trianflow.training.processes import leave
 torch.set_num_threads(1)
 trainer = Trainer(tiny(*sys.argv[2:]), sys.argv[1], quiet=True)
 trainer.run()
 if trainer.fabric.is_global_zero:
     gradients = {k: p.grad for k, p in trainer.system.named_parameters() if p.grad is not None}
     torch.save(gradients, sys.argv[1] + "/gradients.pt")
+leave(trainer.fabric)
 """
 
 

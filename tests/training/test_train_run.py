@@ -185,8 +185,12 @@ def test_a_second_signal_acts_as_ever(raw_pairs: list[RawPair], tmp_path: Path) 
     def ask(number: int) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path, raw_pairs, visit=ask)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in jobs of a shell's background
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path, raw_pairs, visit=ask)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_finished_run_stays_as_it_is(finished: Path, raw_pairs: list[RawPair]) -> None:
@@ -260,7 +264,7 @@ def test_a_folder_that_cannot_be_written(raw_pairs: list[RawPair], tmp_path: Pat
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    for name in ("trianflow.training.checkpoint.os.replace", "trianflow.training.log.Table.add"):
+    for name in ("trianflow.files.os.replace", "trianflow.training.log.Table.add"):
         with monkeypatch.context() as patch:
             patch.setattr(name, full)
             with pytest.raises(TrianflowError, match=rf"cannot write into {tmp_path}/out: No space left") as error:

@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from trianflow.config import load_settings
     from trianflow.training.config import TrainConfig
     from trianflow.training.loop import Trainer
+    from trianflow.training.processes import leave
     from trianflow.training.run_folder import RunFolder
 
     config = load_settings(TrainConfig(), args.config, args.overrides)
@@ -75,4 +76,5 @@ def run(args: argparse.Namespace) -> int:
         state = "done" if outcome.finished else "stopped, the same command goes on"
         skipped = f", {outcome.skipped} skipped" if outcome.skipped else ""
         print(f"{state}: {outcome.steps} steps{skipped}, results in {out}", file=sys.stderr)
+    leave(trainer.fabric)
     return 0 if outcome.finished else UNFINISHED

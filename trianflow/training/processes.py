@@ -57,6 +57,13 @@ def first_on_each_machine(fabric: Fabric, work: Callable[[], T]) -> T:
     return results[0]
 
 
+def leave(fabric: Fabric) -> None:
+    """End the connection to the other processes, after the last thing done together: its threads may not outlive it."""
+    if fabric.world_size > 1 and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
 def require_same(fabric: Fabric, values: Sequence[int], what: str) -> None:
     """Check that all processes have the same numbers.
 
