@@ -47,7 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=float,
         default=None,
         metavar="SHARE",
-        help="frames that moved less since the one before are left out: median flow, a share of the width"
+        help="frames that moved less since the last one kept are left out: median flow, a share of the width"
         " (0.002; with --split 0, which keeps all)",
     )
     parser.add_argument("--truth", action="store_true", help="also the true depth in full size, for `eval depth`")
