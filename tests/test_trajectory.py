@@ -101,7 +101,7 @@ def test_kitti_with_frame_indices(tmp_path: Path) -> None:
 
 def test_colmap_is_world_to_camera_with_the_scalar_first(tmp_path: Path) -> None:
     trajectory = random_trajectory(6)
-    trajectory = Trajectory(np.array([0.0, 1, 2, 5, 6, 9]), trajectory.T_wc)
+    trajectory = Trajectory(np.array([0.0, 1, 2, 5, 6, 9]), trajectory.T_wc, times_are_indices=True)
     trajectory.save(tmp_path / "images.txt")
     read = Trajectory.load(tmp_path / "images.txt")
     assert np.array_equal(read.times, trajectory.times)
@@ -113,6 +113,16 @@ def test_colmap_is_world_to_camera_with_the_scalar_first(tmp_path: Path) -> None
     assert read.times.tolist() == [0, 1]
     assert read.T_wc[0, :3, :3] == pytest.approx(np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 1.0]]), abs=1e-12)
     assert read.positions == pytest.approx(np.array([[0, 1, 0], [0, 0, -2.0]]), abs=1e-12)
+
+
+def test_the_format_of_a_file_says_what_its_times_are(tmp_path: Path) -> None:
+    """Not their values: a truth stamped in whole seconds has time stamps."""
+    seconds = Trajectory(np.arange(6.0), random_trajectory(6).T_wc)
+    for kind, numbered in (("tum", False), ("kitti", True), ("colmap", True)):
+        seconds.save(tmp_path / f"x.{kind}")
+        read = Trajectory.load(tmp_path / f"x.{kind}")
+        assert read.times.tolist() == list(range(6))
+        assert read.times_are_indices == read.relative_to_first().times_are_indices == numbered
 
 
 def test_ply_holds_the_path(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic_core import ErrorDetails
 
 from trianflow.errors import UsageError
 
@@ -77,6 +78,17 @@ class NetworkConfig(Settings):
     )
 
 
+class WindowConfig(Settings):
+    """Key frames that are adjusted together."""
+
+    frames: int = Field(8, ge=0, description="key frames adjusted together; 0: each pair by itself")
+    points: int = Field(400, ge=50, description="points tracked through them")
+    noise: float = Field(0.5, gt=0, description="of a tracked point, pixels")
+    radial_sigma: float = Field(
+        0.01, ge=0, description="radial distortion that a calibration may have left, in focal lengths; 0: none"
+    )
+
+
 class OdometryConfig(NetworkConfig):
     """Frames to trajectory."""
 
@@ -90,6 +102,7 @@ class OdometryConfig(NetworkConfig):
         " depth is measured depth, else that of the network",
     )
     points: int = Field(3000, ge=50, description="points of the structure that is carried from pair to pair")
+    window: WindowConfig = WindowConfig()
     key_parallax: float = Field(0.003, gt=0, description="parallax that makes a new key frame, share of the width")
     key_motion: float = Field(0.08, gt=0, description="displacement that makes a new key frame, share of the width")
     key_overlap: float = Field(0.6, gt=0, le=1, description="consistent share of the image that keeps a key frame")
@@ -116,6 +129,30 @@ class OdometryConfig(NetworkConfig):
 
 
 S = TypeVar("S", bound=Settings)
+_LONGEST_VALUE = 60  # characters of a wrong value that are shown
+# of errors that pydantic finds, by their kind: what the value is not, or what is wrong with it
+_NOT_OF_KIND = {
+    "int": "a whole number",
+    "float": "a number",
+    "finite": "a finite number",
+    "bool": "true or false",
+    "string": "text",
+    "tuple": "a list",
+    "model": "a group of settings",
+}
+_OUT_OF_RANGE = {
+    "greater_than": "is not above {gt:g}",
+    "greater_than_equal": "is below {ge:g}",
+    "less_than": "is not below {lt:g}",
+    "less_than_equal": "is above {le:g}",
+    "literal_error": "is unknown; take {expected}",
+}
+_WITHOUT_VALUE = {
+    "missing": "missing",
+    "too_short": "{actual_length} values, where at least {min_length} are needed",
+    "too_long": "{actual_length} values, where at most {max_length} are taken",
+    "value_error": "{error}",
+}
 
 
 def load_settings(base: S, file: str | Path | None = None, overrides: Iterable[str] = ()) -> S:
@@ -153,9 +190,26 @@ def load_settings(base: S, file: str | Path | None = None, overrides: Iterable[s
     try:
         return type(base).model_validate(_merge(base.model_dump(), values))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"configuration: {where}: {first['msg']} (got {first['input']!r})") from error
+        raise UsageError(f"configuration: {_complaint(error.errors()[0])}") from error
+
+
+def _complaint(found: ErrorDetails) -> str:
+    """What pydantic found, in one line."""
+    # of a list, the kind of an item stands behind its number: data.train, 0, path, stride is data.train[0].stride
+    parts = [part for before, part in zip((None, *found["loc"]), found["loc"]) if not isinstance(before, int)]
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
+    kind, limits, value = found["type"], found.get("ctx", {}), found["input"]
+    text = "null" if value is None else repr(value)
+    text = text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+    if kind in _WITHOUT_VALUE:
+        words = _WITHOUT_VALUE[kind].format(**limits)
+    elif kind in _OUT_OF_RANGE:
+        words = f"{text} {_OUT_OF_RANGE[kind].format(**limits)}"
+    elif (wanted := _NOT_OF_KIND.get(kind.split("_")[0])) is not None:
+        words = f"{text} is not {wanted}"
+    else:
+        words = f"{found['msg']} (got {text})"
+    return f"{place}: {words}" if place else words
 
 
 def _reason(error: Exception) -> str:

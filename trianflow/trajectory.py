@@ -28,9 +28,11 @@ class Trajectory:
     """Camera poses over time.
 
     Attributes:
-        times: `(N,)` float64, seconds, not decreasing; frame indices where a file has no time stamps (KITTI).
+        times: `(N,)` float64, not decreasing: seconds, or frame numbers.
         T_wc: `(N, 4, 4)` float64, camera to world (the world is the first camera unless aligned), metres or,
             for a monocular trajectory, an arbitrary unit.
+        times_are_indices: whether the times are frame numbers, as those of files without time stamps are (KITTI,
+            COLMAP). Values alone do not tell: seconds can be whole.
 
     Raises:
         ValueError: the shapes do not belong together.
@@ -43,6 +45,7 @@ class Trajectory:
 
     times: np.ndarray
     T_wc: np.ndarray
+    times_are_indices: bool = False
 
     def __post_init__(self) -> None:
         times, T_wc = np.asarray(self.times, dtype=np.float64), np.asarray(self.T_wc, dtype=np.float64)
@@ -71,19 +74,13 @@ class Trajectory:
         """The sum of the distances between consecutive camera centres, in the unit of the poses."""
         return float(self.distances[-1]) if len(self) else 0.0
 
-    @property
-    def times_are_indices(self) -> bool:
-        """Whether the times are frame numbers, not seconds: whole, from 0 up, each larger than the last."""
-        t = self.times
-        return bool(np.all(t == np.floor(t)) and np.all(np.diff(t) > 0) and (len(t) == 0 or t[0] >= 0))
-
     def relative_to_first(self) -> Trajectory:
         """The same motion in the frame of the first camera, so that the first pose is the identity."""
         if not len(self):
             return self
         T_0c = np.linalg.inv(self.T_wc[0]) @ self.T_wc
         T_0c[0] = np.eye(4)
-        return Trajectory(self.times, T_0c)
+        return Trajectory(self.times, T_0c, self.times_are_indices)
 
     @classmethod
     def load(cls, path: str | Path, format: str | None = None) -> Trajectory:
@@ -129,7 +126,7 @@ class Trajectory:
             times, T_wc = _parse_rows(path, rows, kind, unfinished)
         if not len(times):
             raise TrianflowError(f"{path}: no pose in it; expected {_EXPECTED[kind]}")
-        return cls(times, T_wc)
+        return cls(times, T_wc, kind != "tum")
 
     def save(self, path: str | Path, format: str | None = None) -> None:
         """Write a trajectory file.

@@ -13,11 +13,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from trianflow.cli import main
 from trianflow.data.synthetic import SyntheticSequence
+from trianflow.depth.network import DepthNet
+from trianflow.flow.pwc import PWCNet
 from trianflow.geometry.camera import Camera
 from trianflow.trajectory import Trajectory
+from trianflow.weights import save_weights
 
 FRAMES, FPS = 8, 10.0
 CAMERA = Camera.from_fov(160, 96, 78.0)
@@ -52,6 +56,15 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     Trajectory(np.arange(FRAMES) / FPS, sequence.T_0c.numpy()).save(folder / "truth.tum")
     return folder
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Networks of no use, for pictures of 128x64; not to be written to."""
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    torch.manual_seed(0)
+    save_weights(path, PWCNet(), DepthNet(), {"description": "random", "size": [128, 64]})
+    return path
 
 
 @pytest.fixture

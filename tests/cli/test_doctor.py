@@ -84,7 +84,13 @@ def test_warnings_do_not_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "1 of 8 frames looked at cannot be used, the first: 0003.png: the file is empty" in text
     assert "fx / fy is 0.600" in text
     assert "cx = 20" in text
-    assert "WARN" in examine(capsys, folder)[1]  # the guess
+
+
+def test_a_guessed_camera_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = examine(capsys, write_sequence(tmp_path))
+    assert code == 0
+    (line,) = [line for line in text.splitlines() if "fx" in line]
+    assert line.startswith("[ WARN ] note: no calibration: guessed as a field of view of 65 degrees")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +138,7 @@ def test_calibration_by_argument(tmp_path: Path) -> None:
     assert (camera.fx, source) == (98, "--intrinsics")
     with pytest.raises(UsageError, match="--intrinsics"):
         open_input(parse(folder, "--intrinsics", -98, 98, 80, 60))
-    with pytest.raises(TrianflowError, match="no such file"):
+    with pytest.raises(UsageError, match=r"--calib .*none\.yaml: no such file"):
         open_input(parse(folder, "--calib", tmp_path / "none.yaml"))
     with pytest.raises(SystemExit):
         parse(folder, "--calib", other, "--intrinsics", 1, 1, 1, 1)

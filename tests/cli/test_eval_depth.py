@@ -14,8 +14,11 @@ import pytest
 from trianflow.cli import eval_depth
 from trianflow.data.decoding import decode_image
 from trianflow.data.depth import write_depth
+from trianflow.data.prepared import FACTS
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.evaluation.depth import depth_errors
+from trianflow.evaluation.depth_protocols import CROPS, PROTOCOLS
+from trianflow.evaluation.depth_scores import SCALINGS
 
 H, W = 40, 64
 
@@ -67,9 +70,33 @@ def test_rows_and_what_they_are_of(scene: Path, evaluate) -> None:
     window = np.zeros((H, W), bool)
     window[int(0.40810811 * H) : int(0.99189189 * H), int(0.03594771 * W) : int(0.96405229 * W)] = True
     assert rows["good"][-2:] == ["4", str(4 * window.sum())]
-    assert "Zhao et al., CVPR 2020 (TrianFlow), table 1" in out
-    assert "test set of 697 images, these of 4" in out
-    assert "TrianFlow" not in evaluate(scene / "gt", scene / "good", "--gt-scale", 256, "--published", "none")[1]
+    assert "figures of papers are of a test set of 697 images, these of 4" in out
+    assert "papers" not in evaluate(scene / "gt", scene / "good", "--gt-scale", 256, "--published", "none")[1]
+
+
+def test_rows_of_papers_below_a_whole_test_set(tmp_path: Path, evaluate) -> None:
+    truth = np.random.default_rng(0).uniform(2, 60, (697, 8, 12)).astype(np.float32)
+    np.save(tmp_path / "gt.npy", truth)
+    np.save(tmp_path / "ours.npy", truth * 2)
+    paths = (tmp_path / "gt.npy", tmp_path / "ours.npy")
+    _, few, _ = evaluate(*paths)
+    assert "Zhao et al., CVPR 2020 (TrianFlow), table 1" in few
+    assert [float(x) for x in table(few)["TrianFlow"][1:4]] == [0.113, 0.704, 4.581]
+    assert len(few.splitlines()) < len(evaluate(*paths, "--published", "all")[1].splitlines()) - 20
+    assert "TrianFlow" not in evaluate(*paths, "--published", "none")[1]
+    assert "TrianFlow" not in evaluate(*paths, "--scaling", "none")[1]
+
+
+def test_truth_of_the_size_of_the_pictures_is_told(scene: Path, evaluate) -> None:
+    sequence = scene / "prepared" / "drive"
+    sequence.mkdir(parents=True)
+    (scene / "gt").rename(sequence / "depth")
+    (sequence / FACTS).write_text("{}")
+    words = (scene / "prepared", scene / "good", "--gt-scale", 256)
+    assert "the truth has the size of the small pictures" in evaluate(*words)[1]
+    assert any("prepare --truth" in note for note in json.loads(evaluate(*words, "--json")[1])["notes"])
+    (sequence / "depth").rename(sequence / "truth")
+    assert "small pictures" not in evaluate(*words)[1]
 
 
 def test_disparities_are_inverted(scene: Path, evaluate) -> None:
@@ -104,9 +131,9 @@ def test_runs_of_one_method_and_files(scene: Path, evaluate) -> None:
     words = [word for name, path in files.items() for word in (f"--{name}", path)]
     code, out, _ = evaluate(scene / "gt", scene / "good", scene / "poor", "--gt-scale", 256, "--median", *words)
     assert code == 0
-    assert "median of 2: ± is half the range" in out
+    assert "median: ± is half the range" in out
     rows = list(csv.DictReader(files["csv"].open()))
-    assert [row["abs_rel_spread"] != "" for row in rows[:4]] == [False, False, True, False]
+    assert [row["abs_rel_spread"] != "" for row in rows] == [False, False, True]
     assert "median of 2 & " in files["latex"].read_text()
     assert "0.001 to 80 m; scaling: each image by its medians" in files["latex"].read_text()
     picture = decode_image(files["plot"].read_bytes())
@@ -170,6 +197,14 @@ def test_a_stack_in_the_order_of_a_list(scene: Path, evaluate) -> None:
     assert "disps: paired in order: 2011_09_26/drive_2/image_02/000000 with #0, ..., " in out
     with pytest.raises(TrianflowError, match="4 images, but its list names 697"):
         evaluate(*words, "--order", "eigen_test")
+
+
+def test_choices_are_those_of_the_protocols() -> None:
+    parser = argparse.ArgumentParser()
+    eval_depth.add_parser(parser.add_subparsers(dest="kind"))
+    for option, choices in (("--protocol", PROTOCOLS), ("--crop", CROPS), ("--scaling", SCALINGS)):
+        for choice in choices:
+            parser.parse_args(["depth", "gt", "pred", option, choice])
 
 
 def test_wrong_use(scene: Path, evaluate) -> None:

@@ -1,12 +1,15 @@
-"""What the kinds of `trianflow eval` share: names of rows, tables as files."""
+"""What the kinds of `trianflow eval` share: names of rows, options, what is printed and written."""
 
 import argparse
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from trianflow.cli.eval_output import add_table_arguments, short_names, write_tables
-from trianflow.errors import TrianflowError
+from trianflow.cli.eval_output import add_shared_arguments, first_few, paths_by_row, short_names, show
+from trianflow.errors import TrianflowError, UsageError
 from trianflow.evaluation.table import Column, Row, Table
 
 TABLE = Table("method", [Column("epe", "EPE px", 2)], [Row("ours", {"epe": 1.23456}), Row("theirs", {"epe": None})])
@@ -14,8 +17,8 @@ TABLE = Table("method", [Column("epe", "EPE px", 2)], [Row("ours", {"epe": 1.234
 
 def parsed(*words: object) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    add_table_arguments(parser)
-    return parser.parse_args([str(word) for word in words])
+    add_shared_arguments(parser, "truth", "predictions", "by magic")
+    return parser.parse_args(["gt", *map(str, words or ["pred"])])
 
 
 def test_names_tell_paths_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,15 +32,63 @@ def test_names_tell_paths_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert short_names(["."]) == {tmp_path.name: "."}
 
 
+def test_options_that_cannot_be_right() -> None:
+    assert paths_by_row(parsed("a/x.txt", "b.txt", "--median")) == {"x": "a/x.txt", "b": "b.txt"}
+    assert paths_by_row(parsed("out/run_0.5", "--predict", "images", "--weights", "w")) == {"run_0.5": "out/run_0.5"}
+    for words, said in (
+        (["a", "--median"], "--median is of several PRED"),
+        (["a", "a", "--median"], "--median is of several PRED"),
+        (["a", "b", "--predict", "images"], "--predict writes one PRED, and there are 2"),
+        (["a", "--weights", "w"], "--weights is for --predict IMAGES"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            paths_by_row(parsed(*words))
+
+
+def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    show(parsed(), TABLE, "the table", [], {})
+    assert capsys.readouterr().out == "the table\n"
+    show(parsed("a", "b", "--median"), TABLE, "the table", ["a note"], {})
+    assert capsys.readouterr().out.splitlines() == [
+        "the table",
+        "",
+        "a note",
+        "median: ± is half the range from the least to the largest",
+    ]
+    show(parsed("a", "--json"), TABLE, "the table", ["a note"], {"stride": 3})
+    assert json.loads(capsys.readouterr().out) == {
+        "ground_truth": "gt",
+        "stride": 3,
+        "notes": ["a note"],
+        "table": TABLE.to_dict(),
+    }
+
+
 def test_files(tmp_path: Path) -> None:
-    write_tables(TABLE, parsed())
+    show(parsed(), TABLE, "", [], {})
     assert not list(tmp_path.iterdir())
-    write_tables(TABLE, parsed("--csv", tmp_path / "a.csv", "--latex", tmp_path / "a.tex"))
+    show(parsed("a", "--csv", tmp_path / "a.csv", "--latex", tmp_path / "a.tex"), TABLE, "", [], {})
     assert (tmp_path / "a.csv").read_text() == TABLE.csv()
     assert (tmp_path / "a.tex").read_text() == TABLE.latex()
     assert len(list(tmp_path.iterdir())) == 2
     with pytest.raises(TrianflowError, match="cannot write the table: No such file"):
-        write_tables(TABLE, parsed("--csv", tmp_path / "no" / "a.csv"))
+        show(parsed("a", "--csv", tmp_path / "no" / "a.csv"), TABLE, "", [], {})
     (tmp_path / "folder").mkdir()
     with pytest.raises(TrianflowError, match="folder: cannot write the table: Is a directory"):
-        write_tables(TABLE, parsed("--latex", tmp_path / "folder"))
+        show(parsed("a", "--latex", tmp_path / "folder"), TABLE, "", [], {})
+
+
+def test_long_lists_are_cut() -> None:
+    assert first_few(["a", "b"]) == "a, b"
+    assert first_few([str(i) for i in range(7)], 3) == "0, 1, 2 and 4 more"
+
+
+def test_a_light_import() -> None:
+    heavy = "torch", "cv2", "scipy", "matplotlib", "evo", "h5py"
+    code = (
+        "import argparse, sys; from trianflow.cli import eval\n"
+        "eval.add_parser(argparse.ArgumentParser().add_subparsers())\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "[]\n"

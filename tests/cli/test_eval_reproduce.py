@@ -11,7 +11,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from tests.data.datasets.kitti_trees import text_of, write_drive
 from tests.data.datasets.test_nyuv2_labelled import depth as true_depth
@@ -23,27 +22,16 @@ from trianflow.data.depth import read_depth
 from trianflow.data.flow_files import read_flow, write_flow
 from trianflow.data.pairs.dataset import open_dataset
 from trianflow.data.synthetic import SyntheticSequence
-from trianflow.depth.network import DepthNet
 from trianflow.evaluation.reproduce import Place, steps_of
 from trianflow.evaluation.reproduce_steps import status_of
-from trianflow.flow.pwc import PWCNet
 from trianflow.geometry.camera import Camera
 from trianflow.training.config import TrainConfig
 from trianflow.trajectory import Trajectory
-from trianflow.weights import load_weights, save_weights
+from trianflow.weights import load_weights
 
 CAMERA = Camera.from_fov(160, 64, 80.0)
 FRAMES = 14
 METRES = 12.0  # how much larger the world of the miniature is told to be, so that 14 frames are more than 100 m
-
-
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Networks of no use, for pictures of 128x64; not to be written to."""
-    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    torch.manual_seed(0)
-    save_weights(path, PWCNet(), DepthNet(), {"description": "random", "size": [128, 64]})
-    return path
 
 
 def write_sequence(dataset: Path, name: str, seed: int) -> None:

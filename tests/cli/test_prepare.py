@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from tests.cli.conftest import Result
-from tests.data.datasets.kitti_trees import projection, write_drive, write_odometry
+from tests.data.datasets.kitti_trees import DATE, DRIVE, projection, write_drive, write_odometry
+from tests.data.datasets.test_nyuv2_raw import write_scene as write_nyuv2
 from trianflow.data.calibration import read_calibration
+from trianflow.data.datasets.splits import SPLITS
 from trianflow.data.depth import read_depth
 from trianflow.data.pairs.config import DataConfig, PathSource
 from trianflow.data.pairs.dataset import open_dataset
@@ -27,8 +29,10 @@ def test_kitti_odometry_to_training_pairs(tmp_path: Path, trianflow: Program) ->
     T_w0 = write_odometry(tmp_path / "dataset", ("00", "03", "09"))
     (tmp_path / "dataset/sequences/03/image_2/000002.png").write_bytes(b"cut")
     done = trianflow("prepare", "kitti_odometry", tmp_path / "dataset", tmp_path / "out", *SMALL)
-    assert done.code == 0, done.err
-    assert "3 sequences, 17 frames written" in done.out
+    assert done.code == 1, "named, and the rest is prepared"
+    assert (
+        "3 sequences, 17 frames written, 0 left out because nothing moved, 1 left out because they cannot" in done.out
+    )
     assert "000002.png" in done.err
 
     camera = read_calibration(tmp_path / "out/00/calib.yaml")
@@ -60,7 +64,7 @@ def test_the_test_frames_of_eigen_with_their_depth(tmp_path: Path, trianflow: Pr
     write_drive(tmp_path / "kitti", drive, count=6, numbers=tuple(range(69, 90)))
     words = ("prepare", "kitti_raw", tmp_path / "kitti", tmp_path / "out", "--split", "eigen_test", "--truth", *SMALL)
     done = trianflow(*words, "--json")
-    assert done.code == 0, done.err
+    assert done.code == 1, "named, and the rest is prepared"
     found = json.loads(done.out)
     [sequence] = [entry for entry in found["sequences"] if entry["kept"]]
     assert sequence["name"] == f"2011_09_26/{drive}/image_02"
@@ -73,12 +77,72 @@ def test_the_test_frames_of_eigen_with_their_depth(tmp_path: Path, trianflow: Pr
     assert cv2.imread(str(folder / "images" / names[0])).shape == (32, 64, 3)
 
 
+def test_options_of_the_readers(tmp_path: Path, trianflow: Program) -> None:
+    """Camera and stride of KITTI, the window of NYUv2, the scale of a folder's depth: seen in what is written."""
+    write_drive(tmp_path / "kitti", count=6)
+    done = trianflow(
+        *("prepare", "kitti_raw", tmp_path / "kitti", tmp_path / "right", *SMALL),
+        *("--cameras", 1, "--stride", 2, "--min-motion", 0),
+    )
+    assert (done.code, done.err) == (0, "")
+    (folder,) = (tmp_path / "right" / DATE / DRIVE).iterdir()
+    assert folder.name == "image_01"
+    assert sorted(p.name for p in (folder / "images").iterdir()) == ["000000.png", "000002.png", "000004.png"]
+    assert len((folder / "speeds.txt").read_text().split()) == 3
+
+    write_nyuv2(tmp_path / "nyuv2" / "study_0001", [0.0, 0.1], [0.0, 0.1])
+    words = ("prepare", "nyuv2_raw", tmp_path / "nyuv2", tmp_path / "window", "--crop", "--truth", "--min-motion", 0)
+    done = trianflow(*words, *SMALL)
+    assert (done.code, done.err) == (0, "")
+    assert read_depth(tmp_path / "window/study_0001/truth/000000.png", 256).shape == (427, 561)
+
+    images = tmp_path / "folder" / "scene" / "images"
+    images.mkdir(parents=True)
+    (images.parent / "depth").mkdir()
+    for number in range(2):
+        cv2.imwrite(str(images / f"{number}.png"), np.full((64, 64, 3), number, np.uint8))
+        cv2.imwrite(str(images.parent / "depth" / f"{number}.png"), np.full((64, 64), 600, np.uint16))
+    (images.parent / "cam.txt").write_text("60 0 32\n0 60 32\n0 0 1\n")
+    words = ("prepare", "folder", tmp_path / "folder", tmp_path / "metres", "--depth-scale", 300, "--min-motion", 0)
+    assert trianflow(*words, *SMALL).code == 0
+    depth = read_depth(tmp_path / "metres/scene/depth/000001.png", 256)
+    assert np.unique(depth).tolist() == [2]
+
+
+def test_exit_code_1_where_a_part_is_missing(tmp_path: Path, trianflow: Program) -> None:
+    write_odometry(tmp_path / "dataset", ("09", "10"), count=3, scans=False)
+    begin = ("prepare", "kitti_odometry", tmp_path / "dataset")
+    done = trianflow(*begin, tmp_path / "all", *SMALL)
+    assert (done.code, done.err) == (0, "")
+    done = trianflow(*begin, tmp_path / "test", "--split", "odometry_test", *SMALL)
+    assert done.code == 1
+    assert "not there: 09: 1588 of 1591 frames (3-1590)" in done.err
+    assert "2 sequences, 6 frames written" in done.out
+    scan = tmp_path / "dataset" / "sequences" / "10" / "velodyne" / "000001.bin"
+    scan.parent.mkdir()
+    scan.write_bytes(b"cut")
+    done = trianflow(*begin, tmp_path / "depth", *SMALL)
+    assert done.code == 1
+    assert "000001.bin: truncated laser scan" in done.err
+    assert "6 frames written, 0 left out because nothing moved, 1 without their depth" in done.out
+
+
+def test_the_help_names_all_splits(trianflow: Program) -> None:
+    told = trianflow("prepare", "--help").out
+    assert [name for name in SPLITS if name not in told] == []
+
+
 def test_refusals(tmp_path: Path, trianflow: Program) -> None:
     write_odometry(tmp_path / "dataset", ("00",), count=3, scans=False)
     begin = ("prepare", "kitti_odometry", tmp_path / "dataset")
     for words, reason in (
         ((*begin, tmp_path / "dataset/small"), "the dataset is not to be changed"),
         ((*begin, tmp_path / "out", "--size", 8, 8), "--size must be at least 32x32"),
+        ((*begin, tmp_path / "out", "--stride", 0), "--workers and --stride at least 1"),
+        ((*begin, tmp_path / "out", "--crop"), "--crop is for cityscapes, nyuv2_labelled, nyuv2_raw, not for kitti"),
+        ((*begin, tmp_path / "out", "--cameras", 2, 3), "one of the cameras 0 to 3, not 2, 3"),
+        ((*begin, tmp_path / "out", "--depth-scale", 5), "--depth-scale is for folder, not for kitti_odometry"),
+        (("prepare", "folder", tmp_path, tmp_path / "out", "--depth-scale", -1), "--depth-scale must be positive"),
         ((*begin, tmp_path / "out", "--split", "eigen"), "no split is called 'eigen'; there are"),
         ((*begin, tmp_path / "out", "--split", "odometry_test"), "holds nothing of the split odometry_test"),
         (("prepare", "kitti_raw", tmp_path / "dataset", tmp_path / "out"), str(tmp_path / "dataset")),

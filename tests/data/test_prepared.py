@@ -31,12 +31,16 @@ SETTINGS = PrepareSettings(size=(80, 64), min_motion=0.002)
 
 
 class Drive(DatasetSequence):
-    """Frames with a depth of 2 m more than their number; none for frame 5, a missing file for frame 6 of `day/`."""
+    """Frames with a depth of 2 m more than their number, none for frame 5, a missing file for frame 6 of `day/`; and a
+    speed, none for frame 1."""
 
     def depth(self, index: int) -> np.ndarray | None:
         if index == 6 and self.name.startswith("day"):
             raise TrianflowError("scan 6 is missing")
         return None if index == 5 else np.full((96, 160), index + 2, np.float32)
+
+    def speed(self, index: int) -> float | None:
+        return None if index == 1 else index / 4
 
 
 def write_frames(folder: Path, count: int, still: range = range(0)) -> None:
@@ -55,7 +59,7 @@ def sequence(folder: Path, name: str = "day/drive") -> Drive:
     frames = ImageFolder(folder, images, name=name, start=0, end=None, stride=1, fps=10, stray=stray)
     T_wc = np.tile(np.eye(4), (len(images), 1, 1))
     T_wc[:, 2, 3] = np.arange(len(images)) / 8
-    return Drive(name, frames, CAMERA, Trajectory(np.arange(float(len(images))), T_wc))
+    return Drive(name, frames, CAMERA, Trajectory(np.array(frames.times), T_wc))
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -73,7 +77,8 @@ def test_what_a_folder_gets(tmp_path: Path) -> None:
     [result] = prepare_sequences((sequence(tmp_path / "src"),), tmp_path / "out", settings, advance=told.append)
     assert contents(tmp_path / "src") == before
     assert sum(told) == 20
-    assert (result.kept, result.static, result.unreadable) == (15, 4, 1)
+    assert (result.kept, result.static, result.unreadable, result.without_depth) == (15, 4, 1, 1)
+    assert not result.complete
     assert [problem.split("src/")[-1] for problem in result.problems][1] == "scan 6 is missing; no depth for this frame"
     assert "0000000003.png" in result.problems[0]
     folder = tmp_path / "out" / "day" / "drive"
@@ -89,6 +94,7 @@ def test_what_a_folder_gets(tmp_path: Path) -> None:
     source = cv2.imread(str(tmp_path / "src" / "0000000004.png"))
     assert np.array_equal(picture, cv2.resize(source, (80, 64), interpolation=cv2.INTER_AREA))
     assert np.loadtxt(folder / "times.txt") == pytest.approx([i / 10 for i in kept])
+    assert (folder / "speeds.txt").read_text().splitlines() == [f"{i / 4:.6f}" if i != 1 else "nan" for i in kept]
     poses = Trajectory.load(folder / "poses.tum")
     assert poses.times == pytest.approx([i / 10 for i in kept])
     assert poses.positions[:, 2] == pytest.approx([i / 8 for i in kept], abs=1e-6)
@@ -97,6 +103,33 @@ def test_what_a_folder_gets(tmp_path: Path) -> None:
         depth = read_depth(folder / part / "000007.png", 256)
         assert depth.shape == shape
         assert (depth == 9).all()
+
+
+class Ramp(DatasetSequence):
+    """Depth that rises to the right, with a step in the middle."""
+
+    values = (np.arange(160) / 10 + 100 * (np.arange(96)[:, None] > 40) + 1).astype(np.float32)
+
+    def depth(self, index: int) -> np.ndarray | None:
+        return self.values
+
+
+def test_truth_has_the_view_of_the_pictures(tmp_path: Path) -> None:
+    """The source is distorted: the truth at a pixel of the pinhole camera is that of the pixel which its ray hits."""
+    write_frames(tmp_path / "src", 1)
+    distorted = replace(CAMERA, distortion=(-0.25, 0.06, 0.001, -0.001))
+    drive = Ramp("day/drive", sequence(tmp_path / "src").frames, distorted)
+    prepare_sequences((drive,), tmp_path / "out", replace(SETTINGS, truth=True))
+    folder = tmp_path / "out/day/drive"
+    camera = read_calibration(folder / "calib.yaml").resized(160, 96)
+    truth = read_depth(folder / "truth/000000.png", 256)
+    rows, columns = (i.ravel() for i in np.mgrid[:96:5, :160:5])
+    rays = np.stack([(columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy, np.ones(len(rows))], axis=1)
+    K, distortion = distorted.K().numpy(), np.array(distorted.distortion)
+    hit = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), K, distortion)[0][:, 0]
+    assert np.abs(hit - np.stack([columns, rows], axis=1)).max() > 4
+    u, v = np.rint(hit).astype(int).T
+    assert truth[rows, columns] == pytest.approx(Ramp.values[v.clip(0, 95), u.clip(0, 159)], abs=1 / 256)
 
 
 def test_two_processes_write_what_one_does_and_a_finished_folder_stays(tmp_path: Path) -> None:
@@ -130,7 +163,7 @@ def test_what_was_damaged_or_repaired_since_is_written_again(tmp_path: Path) -> 
     (tmp_path / "src" / "0000000100.png").write_bytes(good[:200])
     [first] = prepare_sequences((sequence(tmp_path / "src"),), tmp_path / "out", SETTINGS)
     images = tmp_path / "out/day/drive/images"
-    assert (first.kept, first.unreadable) == (129, 1)
+    assert (first.kept, first.unreadable, first.complete) == (129, 1, False)
     (images / "000010.png").unlink()
     (images / "000011.png").write_bytes(b"")
     (tmp_path / "src" / "0000000100.png").write_bytes(good)
@@ -138,6 +171,24 @@ def test_what_was_damaged_or_repaired_since_is_written_again(tmp_path: Path) -> 
     assert (second.kept, second.unreadable) == (130, 0)
     prepare_sequences((sequence(tmp_path / "src"),), tmp_path / "fresh", SETTINGS)
     assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+
+
+def test_what_a_killed_process_left_is_gone_in_the_end(tmp_path: Path) -> None:
+    """It may be killed between writing a file under its temporary name and giving it its own."""
+    write_frames(tmp_path / "src", 70)
+    sequences = (sequence(tmp_path / "src"),)
+    prepare_sequences(sequences, tmp_path / "whole", SETTINGS)
+    prepare_sequences(sequences, tmp_path / "cut", SETTINGS)
+    folder = tmp_path / "cut" / "day" / "drive"
+    (folder / ".parts" / "000064.json").rename(folder / ".parts" / ".000064.json.part")
+    (folder / "prepared.json").rename(folder / ".prepared.json.part")
+    (tmp_path / "cut" / ".prepare.json.part").write_text('{"size": [80')
+    picture = folder / "images" / "000069.png"
+    picture.write_bytes(picture.read_bytes()[:10])
+    (folder / ".parts" / ".000000.json.part").write_text("{")
+    (folder / ".calib.yaml.part").write_text("")
+    prepare_sequences(sequences, tmp_path / "cut", SETTINGS)
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 
 def test_a_slow_drive_is_thinned_not_dropped(tmp_path: Path) -> None:
@@ -158,8 +209,10 @@ def test_a_sequence_that_cannot_be_used_does_not_stop_the_others(tmp_path: Path)
     (tmp_path / "bad" / "0.png").write_bytes(b"no picture")
     sequences = (sequence(tmp_path / "bad", "bad"), sequence(tmp_path / "good", "good"))
     bad, good = prepare_sequences(sequences, tmp_path / "out", SETTINGS)
-    assert (bad.kept, good.kept) == (0, 3)
-    assert "not one frame can be read" in bad.problems[0]
+    assert (bad.kept, bad.unreadable, good.kept) == (0, 1, 3)
+    assert not bad.complete
+    assert f"{tmp_path / 'bad' / '0.png'}: a text file, not an image; left out" in bad.problems[0]
+    assert not (tmp_path / "out" / "bad").exists()
 
 
 def test_refusals(tmp_path: Path) -> None:
@@ -168,6 +221,8 @@ def test_refusals(tmp_path: Path) -> None:
     prepare_sequences(sequences, tmp_path / "out", SETTINGS)
     with pytest.raises(UsageError, match=r"other settings \(size, truth\)"):
         prepare_sequences(sequences, tmp_path / "out", replace(SETTINGS, size=(64, 64), truth=True))
+    with pytest.raises(UsageError, match=r"other settings \(reader\)"):
+        prepare_sequences(sequences, tmp_path / "out", replace(SETTINGS, reader={"crop": True}))
     write_frames(tmp_path / "other", 3)
     with pytest.raises(UsageError, match="prepared from another source"):
         prepare_sequences((sequence(tmp_path / "other"),), tmp_path / "out", SETTINGS)

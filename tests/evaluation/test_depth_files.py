@@ -11,6 +11,7 @@ import pytest
 
 from trianflow.data.decoding import UnreadableImage
 from trianflow.data.depth import write_depth
+from trianflow.data.prepared import FACTS
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.evaluation.depth_files import DepthPairs, open_depths, stored_scale
 from trianflow.evaluation.depth_protocols import PROTOCOLS
@@ -97,6 +98,19 @@ def test_folders_of_several_sequences(tmp_path: Path) -> None:
     found = DepthPairs(truth, prediction, PLAIN)
     assert [(pair.truth[0], pair.depth[0]) for pair in found] == [(1, 2), (2, 1), (1, 2), (2, 1)]
     assert not found.problems
+    assert not truth.reduced
+
+
+def test_truth_that_was_made_small_for_training_is_told_apart(tmp_path: Path) -> None:
+    sequence = tmp_path / "gt" / "drive"
+    folder(sequence / "depth", ["a.png"])
+    assert not open_depths(tmp_path / "gt", 256, truth=True).reduced
+    (sequence / FACTS).write_text("{}")
+    for path in (tmp_path / "gt", sequence, sequence / "depth"):
+        assert open_depths(path, 256, truth=True).reduced
+        assert not open_depths(path, 256).reduced
+    folder(sequence / "truth", ["a.png"])
+    assert not open_depths(tmp_path / "gt", 256, truth=True).reduced
 
 
 # --- stacks -------------------------------------------------------------------------------------------------

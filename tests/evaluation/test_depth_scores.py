@@ -11,8 +11,9 @@ import pytest
 
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.evaluation.depth_protocols import PROTOCOLS, ImagePair, select_pixels
-from trianflow.evaluation.depth_scores import DISTANCES, common_factor, score_image, score_images
-from trianflow.evaluation.depth_table import depth_table
+from trianflow.evaluation.depth_scores import DISTANCES, score_image, score_images
+from trianflow.evaluation.depth_table import comparable_rows, depth_table
+from trianflow.evaluation.published import published_rows
 
 EIGEN, PLAIN = PROTOCOLS["eigen"], PROTOCOLS["plain"]
 NYU_MEAN = ("abs_rel", "sq_rel", "rmse", "log10", "d1", "d2", "d3")
@@ -47,9 +48,6 @@ def test_scaling() -> None:
     assert median.mean["abs_rel"] == 0
     assert median.mean["d1"] == 1
     assert (median.scale, median.scale_deviation) == (3, pytest.approx(np.std([2 / 3, 1, 8 / 3])))
-    assert common_factor(pairs) == 3
-    common = score_images(pairs, PLAIN, "common", 3)
-    assert common.mean["abs_rel"] == pytest.approx((0.5 + 0 + 5 / 8) / 3)
     assert score_images(pairs, PLAIN, "none").mean["abs_rel"] == pytest.approx((1 / 2 + 2 / 3 + 7 / 8) / 3)
     with pytest.raises(UsageError, match="no scaling is called 'mean'"):
         score_images(pairs, PLAIN, "mean")
@@ -75,8 +73,6 @@ def test_pixels_without_prediction_count_against_it() -> None:
     assert nothing.scale is None
     assert nothing.scale_deviation is None
     assert nothing.mean["d3"] == 0
-    with pytest.raises(TrianflowError, match="nothing to scale by"):
-        common_factor([pair([2, 2], [np.nan, np.nan])])
 
 
 def test_images_without_truth_are_named() -> None:
@@ -106,7 +102,7 @@ def test_plain_values() -> None:
 
 def test_the_table() -> None:
     runs = {f"seed{i}": score_images([pair([2, 4], [1, 2 + i])], EIGEN) for i in range(3)}
-    table = depth_table(runs, median=True)
+    table = depth_table(runs, median=True, published=published_rows("depth_eigen"))
     names = [row.name for row in table.rows]
     assert names[:5] == ["seed0", "seed1", "seed2", "median of 3", "TrianFlow"]
     assert table.rows[3].values["abs_rel"] == runs["seed1"].mean["abs_rel"]
@@ -116,14 +112,18 @@ def test_the_table() -> None:
     assert len(set(table.csv().splitlines()[0].split(","))) == len(table.csv().splitlines()[0].split(","))
 
 
-def test_papers_stand_only_beside_their_own_protocol() -> None:
-    def published(protocol, scaling: str = "median", wanted: bool = True) -> int:
-        table = depth_table({"a": score_images([pair([2, 4], [1, 2])], protocol, scaling)}, published=wanted)
-        return sum(bool(row.source) for row in table.rows)
+def test_papers_stand_only_beside_what_was_computed_alike() -> None:
+    def published(protocol, images: int = 697, scaling: str = "median", choice="few") -> int:
+        whole = score_images([pair([2, 4], [1, 2])] * 697, protocol, scaling)
+        part = score_images([pair([2, 4], [1, 2])] * images, protocol, scaling)
+        return len(comparable_rows([whole, part], choice))
 
-    assert published(EIGEN) > 20
-    assert published(EIGEN, wanted=False) == 0
-    assert published(EIGEN, "none") == 0
+    assert 4 < published(EIGEN) < 10
+    assert published(EIGEN, choice="all") > 40
+    assert published(EIGEN, choice="none") == 0
+    assert published(EIGEN, images=696) == 0
+    assert published(EIGEN, scaling="none") == 0
     assert published(replace(EIGEN, crop="eigen")) == 0
     assert published(replace(EIGEN, largest=60.0)) == 0
+    assert published(PROTOCOLS["nyuv2"]) == 0  # of 654 images
     assert published(PLAIN) == 0

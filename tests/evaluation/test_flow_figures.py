@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
-from trianflow.data.depth import read_depth
 from trianflow.data.flow_files import read_flow
-from trianflow.evaluation.disparity import disparity_errors
 from trianflow.evaluation.flow import GroupError, enlarged, error_maps, group_errors, over_images
 
 
@@ -100,15 +97,6 @@ def test_enlarging_scales_the_components() -> None:
     assert enlarged(flow, 6, 4) is flow
 
 
-def test_disparity_by_hand() -> None:
-    truth = np.array([[100.0, 100.0, 20.0, 0.0, 2.0, 50.0]], np.float32)
-    disparity = np.array([[104.0, 106.0, 16.5, 9.0, 0.0, np.nan]], np.float32)
-    errors = disparity_errors(disparity, truth, np.array([[1, 1, 1, 1, 0, 0]], bool))
-    assert errors["all"] == GroupError(5, 5, pytest.approx((4 + 6 + 3.5 + 2 + 50) / 5), 0.6)
-    assert errors["noc"].outliers == pytest.approx(2 / 3)
-    assert errors["occ"].outliers == 0.5
-
-
 @pytest.mark.data
 def test_19_flow_metrics_by_group(shared_data: Path) -> None:
     with np.load(shared_data / "oracle" / "19_flow_metrics.npz") as arrays:
@@ -134,9 +122,3 @@ def test_example_of_the_development_kit(shared_data: Path) -> None:
     flow = group_errors(error_maps(read_flow(folder / "flow_est.png"), read_flow(folder / "flow_gt.png")))["all"]
     assert flow.epe == pytest.approx(12.2007, abs=5e-5)
     assert 100 * flow.outliers == pytest.approx(20.688, abs=5e-4)
-    estimate, truth = (cv2.imread(str(folder / f"disp_{n}.png"), cv2.IMREAD_UNCHANGED) / 256 for n in ("est", "gt"))
-    disparity = disparity_errors(read_depth(folder / "disp_est.png", 256), read_depth(folder / "disp_gt.png", 256))
-    assert disparity["all"].pixels == (truth > 0).sum()
-    assert 100 * disparity["all"].outliers == pytest.approx(13.623, abs=5e-4)
-    assert disparity["all"].epe == pytest.approx(np.abs(estimate - truth)[truth > 0].mean(), rel=1e-6)
-    assert disparity["all"].epe == pytest.approx(2.36967, abs=5e-6)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from trianflow.data.datasets.kitti_flow import KITTI_2012, KITTI_2015, KittiFlowFolder
 from trianflow.data.flow_files import write_flow
 from trianflow.errors import TrianflowError, UsageError
-from trianflow.evaluation.flow_files import HISTOGRAM, error_maps_of, score_flows
-from trianflow.evaluation.flow_table import flow_figures, flow_table
-from trianflow.evaluation.flow_truth import open_true_flows
+from trianflow.evaluation.flow import GroupError
+from trianflow.evaluation.flow_files import HISTOGRAM, FlowScores, error_maps_of, score_flows
+from trianflow.evaluation.flow_table import comparable_rows, flow_figures, flow_table
+from trianflow.evaluation.flow_truth import TrueFlows, open_true_flows
 from trianflow.evaluation.table import Row
 
 W, H = 30, 12
@@ -170,8 +173,42 @@ def test_unknown_estimates_are_noted(tmp_path: Path) -> None:
         "25 % of the pixels have no estimate: EPE is without them, in Fl they are outliers",
     ]
     assert score.histogram[-1] == 3 * W
+    table = flow_table({"x": score}, "images", median=True)
+    assert [c.key for c in table.columns] == ["images", "density", "epe_all", "fl_all"]
+    assert table.rows[0].values["density"] == table.rows[1].values["density"] == 75
     save_flow(tmp_path / "gt.flo", truth(0) * np.nan)
     assert "not one pixel" in score_flows(open_true_flows(tmp_path / "gt.flo"), {"x": tmp_path})["x"].problems[0]
+
+
+def test_papers_stand_only_beside_what_was_computed_alike() -> None:
+    def score(images: int = 200, estimated: int = 10) -> FlowScores:
+        known, some = GroupError(10, 10, 1.0, 0.1), GroupError(10, estimated, 0.1, 0.1)
+        return FlowScores(Path("x"), {str(i): {"all": some if i == 7 else known} for i in range(images)})
+
+    kitti, older = (TrueFlows("", (), KittiFlowFolder(Path("x"), edition)) for edition in (KITTI_2015, KITTI_2012))
+    (best, *others) = comparable_rows(kitti, [score(), score()], "images")
+    assert (best.name, best.values["epe_all"]) == ("TrianFlow", 5.72)
+    assert len(comparable_rows(kitti, [score()], "images", "all")) > len(others) + 1
+    assert comparable_rows(kitti, [score()], "images", "none") == []
+    for truth_of, scores, protocol in (
+        (older, [score()], "images"),
+        (TrueFlows("", ()), [score()], "images"),
+        (kitti, [score()], "pixels"),
+        (kitti, [score(), score(images=199)], "images"),
+        (kitti, [score(), score(estimated=9)], "images"),
+    ):
+        assert comparable_rows(truth_of, scores, protocol) == []
+    disparities = replace(kitti, disparity=True)
+    assert comparable_rows(disparities, [score()], "images")[0].values["d1_all"] == 27.4
+
+
+def test_disparities_by_hand(tmp_path: Path) -> None:
+    values = {"gt": [100, 100, 20, 0, 2, 50], "pred": [104, 106, 16.5, 9, 0, 0]}
+    for name, row in values.items():
+        save_png(tmp_path / f"{name}.png", (np.array([row]) * 256).astype(np.uint16))
+    score = score_flows(open_true_flows(tmp_path / "gt.png", disparity=True), {"x": tmp_path / "pred.png"})["x"]
+    errors = score.errors["gt"]["all"]  # without an estimate it is 0; 4 of 100 pixels are no outlier
+    assert errors == GroupError(5, 5, pytest.approx((4 + 6 + 3.5 + 2 + 50) / 5), 0.6)
 
 
 def test_what_cannot_be_scored(tmp_path: Path) -> None:

@@ -1,22 +1,24 @@
 """The stride protocol, and when figures of papers are comparable."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.evaluation.test_odometry_metrics import drive, noisy
+from tests.evaluation.trajectories import drive, noisy
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.evaluation.alignment import align_trajectories
-from trianflow.evaluation.odometry import evaluate_odometry, kitti_segment_errors
+from trianflow.evaluation.odometry import evaluate_odometry
 from trianflow.evaluation.odometry_protocol import comparable_rows, kitti_sequence, nth, take_every
+from trianflow.evaluation.segments import kitti_segment_errors
 from trianflow.trajectory import Trajectory
 
 GT = drive(200, seed=3)  # 201 poses: frames 0, 3, ... 198 are 67 and reach not quite the end
 
 
 def picked(frames: np.ndarray, times: np.ndarray | None = None) -> Trajectory:
-    return Trajectory(frames if times is None else times, GT.T_wc[frames])
+    return Trajectory(frames if times is None else times, GT.T_wc[frames], times_are_indices=times is None)
 
 
 @pytest.mark.parametrize(
@@ -83,14 +85,31 @@ def test_ordinals() -> None:
 
 
 def test_figures_of_papers_are_only_given_for_what_they_are_of() -> None:
-    assert comparable_rows("09")[0].values == {"t_err": 6.93, "r_err": 0.44}
-    assert comparable_rows("10")[0].values == {"t_err": 4.66, "r_err": 0.62}
-    assert comparable_rows("09", stride=3)[0].values == {"t_err": 7.21, "r_err": 0.56}
-    assert comparable_rows("10", stride=3)[0].values == {"t_err": 11.43, "r_err": 2.57}
-    assert comparable_rows("10", stride=2) == []
-    assert comparable_rows("10", "se3") == []
-    assert comparable_rows("10", lengths=[10, 20]) == []
-    assert comparable_rows("10", step=1) == []
+    straight = drive(810)
+    alike = evaluate_odometry(straight, noisy(straight), with_evo=False)
+    first = {
+        (sequence, stride): comparable_rows(sequence, [alike], stride)[0].values
+        for sequence in ("09", "10")
+        for stride in (1, 3)
+    }
+    assert first == {
+        ("09", 1): {"t_err": 6.93, "r_err": 0.44},
+        ("09", 3): {"t_err": 7.21, "r_err": 0.56},
+        ("10", 1): {"t_err": 4.66, "r_err": 0.62},
+        ("10", 3): {"t_err": 11.43, "r_err": 2.57},
+    }
+    assert len(comparable_rows("10", [alike])) < len(comparable_rows("10", [alike], choice="all"))
+    assert comparable_rows("10", [alike], choice="none") == []
+    assert comparable_rows("10", [alike], stride=2) == comparable_rows(None, [alike]) == []
+    assert comparable_rows("10", [alike, replace(alike, compared=803)])  # of 811
+    others = (
+        replace(alike, compared=802),
+        evaluate_odometry(straight, straight, "se3", with_evo=False),
+        evaluate_odometry(straight, straight, lengths=[10, 20], with_evo=False),
+        evaluate_odometry(straight, straight, step=1, with_evo=False),
+    )
+    for other in others:
+        assert comparable_rows("10", [alike, other]) == []
 
 
 def test_other_drives_are_no_kitti_sequence() -> None:
@@ -99,6 +118,10 @@ def test_other_drives_are_no_kitti_sequence() -> None:
     assert kitti_sequence(long) is None
     long.T_wc[:, :3, 3] *= 1705.05 / long.path_length
     assert kitti_sequence(long) == "09"
+    snippets = {i: Trajectory(long.times[i : i + 5], long.T_wc[i : i + 5]) for i in range(1587)}
+    assert kitti_sequence(snippets) == "09"
+    del snippets[1586]
+    assert kitti_sequence(snippets) is None
 
 
 @pytest.mark.data

@@ -3,11 +3,12 @@
 import csv
 import io
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from tests.evaluation.test_odometry_metrics import drive, noisy
+from tests.evaluation.trajectories import drive, noisy
 from trianflow.evaluation.odometry import OdometryMetrics, evaluate_odometry
 from trianflow.evaluation.odometry_table import length_table, odometry_notes, odometry_table
 from trianflow.evaluation.published import published_rows
@@ -69,11 +70,11 @@ def test_notes() -> None:
         "no segment of 100 m in 50.0 m, so no t_err and r_err: --lengths 5 10 15 20 25 30 35 40",
     ]
     keep = np.arange(3, 51)
-    part = evaluate_odometry(gt, Trajectory(gt.times[keep], gt.T_wc[keep]), lengths=[10], with_evo=False)
+    part = evaluate_odometry(gt, replace(gt, times=gt.times[keep], T_wc=gt.T_wc[keep]), lengths=[10], with_evo=False)
     assert odometry_notes(part) == [
         "48 poses compared by frame index, of 51 true, 48 estimated",
     ]
-    third = evaluate_odometry(gt, Trajectory(np.arange(17), gt.T_wc[::3]), lengths=[10], with_evo=False)
+    third = evaluate_odometry(gt, replace(gt, times=np.arange(17), T_wc=gt.T_wc[::3]), lengths=[10], with_evo=False)
     assert odometry_notes(third) == [
         "17 poses compared by frame index, of 51 true, 17 estimated",
         "as many poses as every 3rd frame has: if it is of those, --stride 3",

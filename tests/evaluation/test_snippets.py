@@ -1,16 +1,18 @@
 """The snippet ATE: known values, the published definition in plain loops, folders of snippets, faults."""
 
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.evaluation.test_odometry_metrics import drive, noisy, transformed
+from tests.evaluation.trajectories import drive, noisy, transformed
 from trianflow.errors import TrianflowError
-from trianflow.evaluation.snippet_files import load_snippets
-from trianflow.evaluation.snippet_table import published_snippet_rows, snippet_notes, snippet_table
+from trianflow.evaluation.snippet_table import comparable_rows, snippet_notes, snippet_table
 from trianflow.evaluation.snippets import score_snippets, snippet_errors
+from trianflow.evaluation.trajectory_files import load_estimate, load_snippets
 from trianflow.trajectory import Trajectory
 
 GT = drive(60, seed=1)
@@ -92,16 +94,16 @@ def test_bad_arrays_are_refused() -> None:
 
 def test_a_frame_without_prediction_takes_its_snippets_along() -> None:
     keep = np.delete(np.arange(61), 10)
-    score = score_snippets(GT, Trajectory(GT.times[keep], EST.T_wc[keep]), 5)
+    score = score_snippets(GT, replace(EST, times=EST.times[keep], T_wc=EST.T_wc[keep]), 5)
     whole = score_snippets(GT, EST, 5).errors.errors
     assert (len(score.errors.errors), score.true) == (52, 57)
     assert score.errors.errors == pytest.approx(np.delete(whole, np.arange(6, 11)))
     assert snippet_notes(score) == ["52 of 57 snippets have a prediction"]
     with pytest.raises(TrianflowError, match=r"no 5 consecutive frames in common \(4 common poses\)"):
-        score_snippets(GT, Trajectory(GT.times[:4], EST.T_wc[:4]), 5)
+        score_snippets(GT, replace(EST, times=EST.times[:4], T_wc=EST.T_wc[:4]), 5)
     alternate = np.arange(0, 61, 2)
     with pytest.raises(TrianflowError, match="no 3 consecutive frames in common"):
-        score_snippets(GT, Trajectory(GT.times[alternate], EST.T_wc[alternate]), 3)
+        score_snippets(GT, replace(EST, times=EST.times[alternate], T_wc=EST.T_wc[alternate]), 3)
 
 
 def test_time_stamps_of_another_rate() -> None:
@@ -138,6 +140,26 @@ def test_folders_of_snippets_and_whole_trajectories_agree(tmp_path: Path) -> Non
     assert score_snippets(true, EST).errors.errors == pytest.approx(expected, abs=2e-6)
 
 
+def test_the_folder_that_trianflow_vo_leaves(tmp_path: Path) -> None:
+    Trajectory(0.1 * np.arange(61), EST.T_wc).save(tmp_path / "trajectory.tum")
+    EST.save(tmp_path / "trajectory.kitti")
+    for load in (load_estimate, load_snippets):
+        stamped, numbered = (load(tmp_path, stamped) for stamped in (True, False))
+        assert isinstance(stamped, Trajectory)
+        assert isinstance(numbered, Trajectory)
+        assert stamped.times[-1] == pytest.approx(6.0)
+        assert numbered.times[-1] == 60
+        assert stamped.positions == pytest.approx(numbered.positions, abs=1e-4)
+    (tmp_path / "report.json").write_text(json.dumps({"frames": [{"index": 3 * i} for i in range(61)]}))
+    assert np.array_equal(load_estimate(tmp_path, False).times, 3 * np.arange(61))
+    assert load_estimate(tmp_path, True).times[-1] == pytest.approx(6.0)
+    (tmp_path / "report.json").write_text("{")
+    assert np.array_equal(load_estimate(tmp_path, False).times, np.arange(61))
+    (tmp_path / "trajectory.kitti").unlink()
+    with pytest.raises(TrianflowError, match=r"trajectory.kitti: cannot read"):
+        load_estimate(tmp_path, False)
+
+
 def test_snippets_with_faults(tmp_path: Path) -> None:
     times = 0.1037 * np.arange(61)
     true = load_snippets(write_snippets(tmp_path / "true", GT, times))
@@ -167,18 +189,25 @@ def test_snippets_with_faults(tmp_path: Path) -> None:
 
 def test_the_table() -> None:
     scores = {"a": score_snippets(GT, EST), "b": score_snippets(GT, noisy(GT, seed=3))}
-    table = snippet_table(scores, median=True, published=published_snippet_rows("09", 5))
+    table = snippet_table(scores, median=True, published=comparable_rows("09", list(scores.values())))
     text = table.text().splitlines()
     a = scores["a"].errors
-    assert text[2].split() == ["a", "57", f"{a.mean:.3f}", "±", f"{a.std:.3f}", f"{a.rmse:.3f}"]
+    assert text[2].split() == ["a", "57", f"{a.mean:.3f}", f"{a.std:.3f}", f"{a.rmse:.3f}"]
     median = table.rows[2]
     assert median.values["ate"] == pytest.approx((a.mean + scores["b"].errors.mean) / 2)
     assert median.spread["ate"] == pytest.approx(abs(a.mean - scores["b"].errors.mean) / 2)
-    published = {row.name: (row.values["ate"], row.spread["ate"]) for row in table.rows[3:]}
+    assert median.values["ate_std"] == pytest.approx((a.std + scores["b"].errors.std) / 2)
+    published = {row.name: (row.values["ate"], row.values["ate_std"]) for row in table.rows[3:]}
     assert published["GeoNet"] == (0.012, 0.007)
     assert published["Insta-DM"] == (0.010, 0.013)
-    assert {row.name: row.values["ate"] for row in published_snippet_rows("10", 5)}["GeoNet"] == 0.012
-    assert all(row.values["ate"] is not None for row in published_snippet_rows("10", 3))
+    ten = comparable_rows("10", [scores["a"]])
+    assert {row.name: row.values["ate"] for row in ten}["GeoNet"] == 0.012
+    (multimask,) = comparable_rows("10", [score_snippets(GT, EST, 3)])
+    assert (multimask.name, multimask.values["ate"]) == ("Multi-mask", 0.008)
+    assert comparable_rows(None, [scores["a"]]) == []
+    keep = np.delete(np.arange(61), 10)
+    part = score_snippets(GT, replace(EST, times=EST.times[keep], T_wc=EST.T_wc[keep]))
+    assert comparable_rows("10", [scores["a"], part]) == []
 
 
 @pytest.mark.data

@@ -1,9 +1,7 @@
-"""The two-view solver: accuracy, the status of every kind of pair, independent items, and the references."""
+"""The two-view solver: accuracy, independent items, settings."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import fields
 
 import cv2
@@ -11,74 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from tests.pose.two_view_pairs import K, angle_errors, check_promises, stacked, tensors
 from trianflow.config import OdometryConfig, TwoViewConfig
-from trianflow.data.synthetic.matches import KITTI_CAMERA, MatchScene, random_match_scene
+from trianflow.data.synthetic.matches import KITTI_CAMERA, random_match_scene
 from trianflow.geometry.camera import Camera, homogeneous
 from trianflow.geometry.epipolar import sampson_distance
 from trianflow.geometry.scale import masked_median
-from trianflow.pose.reference import solve_two_view_opencv, solve_two_view_poselib
+from trianflow.pose.reference import solve_two_view_opencv
 from trianflow.pose.selection import robust_noise
-from trianflow.pose.two_view import TwoView, TwoViewStatus, solve_two_view
-
-K = KITTI_CAMERA.K()
-FAILED = (TwoViewStatus.TOO_FEW_MATCHES, TwoViewStatus.NO_CONSENSUS)
-
-
-def tensors(scene: MatchScene, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
-    """p_a, p_b `(1, N, 2)`."""
-    return tuple(torch.from_numpy(p)[None].to(dtype) for p in (scene.p_a, scene.p_b))
-
-
-def stacked(scenes: list[MatchScene]) -> tuple[torch.Tensor, torch.Tensor]:
-    """p_a, p_b `(B, N, 2)`."""
-    return tuple(torch.stack([torch.from_numpy(getattr(s, k)) for s in scenes]) for k in ("p_a", "p_b"))
-
-
-def angle_errors(T_ba: torch.Tensor, truth: np.ndarray) -> tuple[float, float]:
-    """Of rotation and direction, degrees."""
-    T = T_ba.double().numpy()
-    chord = np.linalg.norm(T[:3, :3] - truth[:3, :3]) / np.sqrt(8)
-    t, t_true = T[:3, 3], truth[:3, 3]
-    direction = np.arctan2(np.linalg.norm(np.cross(t, t_true)), t @ t_true)
-    return float(np.degrees(2 * np.arcsin(min(chord, 1)))), float(np.degrees(direction))
-
-
-def check_promises(view: TwoView, p_a: torch.Tensor, p_b: torch.Tensor) -> None:
-    """What `TwoView` says of itself holds for every item, whatever its status."""
-    B, N = p_a.shape[:2]
-    assert view.T_ba.shape == (B, 4, 4)
-    assert view.F_ba.shape == (B, 3, 3)
-    assert view.inlier.shape == (B, N)
-    assert view.inlier.dtype == torch.bool
-    for field in fields(view):
-        value = getattr(view, field.name)
-        assert value.isfinite().all(), field.name
-        if value.is_floating_point():
-            assert value.dtype == p_a.dtype, field.name
-    eye = torch.eye(3, dtype=torch.float64).expand(B, 3, 3)
-    R, t = view.T_ba[:, :3, :3].double(), view.T_ba[:, :3, 3].double()
-    tolerance = 1e-5 if p_a.dtype == torch.float32 else 1e-9
-    torch.testing.assert_close(R @ R.mT, eye, rtol=0, atol=tolerance)
-    assert (torch.linalg.det(R) > 0).all()
-    assert (view.T_ba[:, 3] == torch.tensor([0, 0, 0, 1])).all()
-    usable = p_a.isfinite().all(-1) & p_b.isfinite().all(-1)
-    assert not (view.inlier & ~usable).any()
-    for i in range(B):
-        status = TwoViewStatus(int(view.status[i]))
-        if status in (TwoViewStatus.OK, TwoViewStatus.PLANAR):
-            assert t[i].norm() == pytest.approx(1, abs=tolerance)
-            assert view.F_ba[i].norm() == pytest.approx(1, abs=tolerance)
-            assert 0 <= view.direction_sigma[i] <= math.pi + 1e-6
-        else:
-            assert (t[i] == 0).all()
-            assert (view.F_ba[i] == 0).all()
-            assert view.direction_sigma[i] == pytest.approx(math.pi)
-        if status in FAILED:
-            assert torch.equal(R[i], eye[i])
-            assert not view.inlier[i].any()
-            assert view.noise[i] == view.parallax[i] == view.motion[i] == 0
-        if status == TwoViewStatus.STATIC:
-            assert torch.equal(R[i], eye[i])
+from trianflow.pose.two_view import TwoViewStatus, solve_two_view
 
 
 def test_accuracy_beside_outliers() -> None:
@@ -171,101 +110,6 @@ def test_sideways_backwards_and_large_turns() -> None:
             rotation, direction = angle_errors(view.T_ba[0], T)
             assert rotation < 0.03
             assert direction < 0.5
-
-
-Draw = Callable[[int, float], tuple[torch.Tensor, torch.Tensor, np.ndarray | None]]
-
-
-def of_kind(kind: str) -> Draw:
-    def draw(seed: int, outliers: float) -> tuple[torch.Tensor, torch.Tensor, np.ndarray | None]:
-        scene = random_match_scene(seed, 2000, outliers, 0.5, kind)
-        return *tensors(scene), scene.T_ba
-
-    return draw
-
-
-def few(seed: int, outliers: float) -> tuple[torch.Tensor, torch.Tensor, None]:
-    p_a, p_b, _ = of_kind("general")(seed, outliers)
-    return p_a[:, : seed % 8], p_b[:, : seed % 8], None
-
-
-def all_nan(seed: int, outliers: float) -> tuple[torch.Tensor, torch.Tensor, None]:
-    p_a, p_b, _ = of_kind("general")(seed, outliers)
-    return p_a, torch.full_like(p_b, torch.nan), None
-
-
-def some_nan(seed: int, outliers: float) -> tuple[torch.Tensor, torch.Tensor, np.ndarray | None]:
-    p_a, p_b, truth = of_kind("general")(seed, outliers)
-    p_a[:, seed % 7 :: 7, seed % 2] = torch.nan
-    p_b[:, seed % 5 :: 11] = torch.inf
-    return p_a, p_b, truth
-
-
-def seven_left(seed: int, outliers: float) -> tuple[torch.Tensor, torch.Tensor, None]:
-    p_a, p_b, _ = of_kind("general")(seed, outliers)
-    p_b[:, 7:] = torch.nan
-    return p_a, p_b, None
-
-
-def one_point(seed: int, outliers: float) -> tuple[torch.Tensor, torch.Tensor, None]:
-    p_a, p_b, _ = of_kind("general")(seed, outliers)
-    return p_a[:, :1].expand_as(p_a), p_b[:, :1].expand_as(p_b), None
-
-
-def same_points(seed: int, outliers: float) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
-    p_a, _, _ = of_kind("general")(seed, outliers)
-    return p_a, p_a.clone(), np.eye(4)
-
-
-KINDS: dict[str, tuple[Draw, TwoViewStatus]] = {
-    "general": (of_kind("general"), TwoViewStatus.OK),
-    "planar": (of_kind("planar"), TwoViewStatus.PLANAR),
-    "rotation": (of_kind("rotation"), TwoViewStatus.ROTATION_ONLY),
-    "static": (of_kind("static"), TwoViewStatus.STATIC),
-    "random": (of_kind("random"), TwoViewStatus.NO_CONSENSUS),
-    "fewer than eight": (few, TwoViewStatus.TOO_FEW_MATCHES),
-    "seven left": (seven_left, TwoViewStatus.TOO_FEW_MATCHES),
-    "all NaN": (all_nan, TwoViewStatus.TOO_FEW_MATCHES),
-    "some NaN": (some_nan, TwoViewStatus.OK),
-    "one point": (one_point, TwoViewStatus.NO_CONSENSUS),
-    "same points": (same_points, TwoViewStatus.STATIC),
-}
-
-
-def check_kind(kind: str, outliers: float, draws: int) -> None:
-    draw, expected = KINDS[kind]
-    wrong = {}
-    for seed in range(draws):
-        p_a, p_b, truth = draw(seed, outliers)
-        view = solve_two_view(p_a, p_b, K)
-        check_promises(view, p_a, p_b)
-        status = TwoViewStatus(int(view.status[0]))
-        if status != expected:
-            wrong[seed] = status.name
-        elif expected == TwoViewStatus.PLANAR:
-            # A plane allows two poses, and either is a fair answer; it has to explain the matches.
-            across = sampson_distance(view.F_ba, p_a, p_b)[view.inlier]
-            assert across.square().mean().sqrt() < 0.6, f"seed {seed}"
-            assert angle_errors(view.T_ba[0], truth)[0] < 6, f"seed {seed}"
-        elif truth is not None and expected not in FAILED:
-            rotation, direction = angle_errors(view.T_ba[0], truth)
-            assert rotation < 0.2, f"seed {seed}: {rotation} degrees"
-            if expected == TwoViewStatus.OK:
-                assert direction < 5, f"seed {seed}: {direction} degrees"
-    assert not wrong, f"not {expected.name}: {wrong}"
-
-
-@pytest.mark.parametrize("outliers", [0.0, 0.3])
-@pytest.mark.parametrize("kind", KINDS)
-def test_status(kind: str, outliers: float) -> None:
-    check_kind(kind, outliers, 10)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("outliers", [0.0, 0.3])
-@pytest.mark.parametrize("kind", KINDS)
-def test_status_in_200_of_200_draws(kind: str, outliers: float) -> None:
-    check_kind(kind, outliers, 200)
 
 
 def test_items_are_independent() -> None:
@@ -370,63 +214,3 @@ def test_robust_noise_of_a_chi_square(freedom: int) -> None:
     torch.testing.assert_close(found, sigma, rtol=0.05, atol=0)
     assert torch.equal(robust_noise(squared * 0, valid, reach, freedom, floor), floor)
     assert torch.equal(robust_noise(squared, valid & False, reach, freedom, floor), floor)
-
-
-REFERENCES = {
-    "essential": solve_two_view_opencv,
-    "fundamental": lambda *args, **kw: solve_two_view_opencv(*args, model="fundamental", **kw),
-    "poselib": solve_two_view_poselib,
-}
-
-
-@pytest.fixture(params=REFERENCES)
-def reference(request: pytest.FixtureRequest) -> Callable[..., TwoView]:
-    if request.param == "poselib":
-        pytest.importorskip("poselib")
-    return REFERENCES[request.param]
-
-
-def test_references_solve_the_same_problem(reference: Callable[..., TwoView]) -> None:
-    """The same conventions, and every field filled as ours: frames, signs, units, inliers."""
-    scenes = [random_match_scene(seed, 2000, 0.2, 0.2) for seed in range(3)]
-    p_a, p_b = stacked(scenes)
-    p_b[0, 5] = torch.nan
-    view, ours = reference(p_a, p_b, K), solve_two_view(p_a, p_b, K)
-    check_promises(view, p_a, p_b)
-    assert (view.status == TwoViewStatus.OK).all()
-    for i, scene in enumerate(scenes):
-        rotation, direction = angle_errors(view.T_ba[i], scene.T_ba)
-        assert rotation < 0.2
-        assert direction < 5
-        across = sampson_distance(view.F_ba[i], p_a[i], p_b[i])[ours.inlier[i]]
-        assert across.abs().median() < 0.2
-    torch.testing.assert_close(view.motion, ours.motion, rtol=0.05, atol=0)
-    torch.testing.assert_close(view.parallax, ours.parallax, rtol=0.05, atol=0)
-    torch.testing.assert_close(view.noise, ours.noise, rtol=0.3, atol=0)
-    assert (view.inlier == ours.inlier).float().mean() > 0.97
-
-
-def test_references_fail_without_raising(reference: Callable[..., TwoView]) -> None:
-    """Beside a good pair in the batch, with float32, a non-contiguous K, and matches left out."""
-    scene = random_match_scene(1, 400, 0.1, 0.2)
-    p_a, p_b = (x.repeat(4, 1, 1) for x in tensors(scene, torch.float32))
-    p_b[1, 7:] = torch.nan
-    p_a[2], p_b[2] = 5.0, 5.0
-    valid = torch.ones(4, 400, dtype=torch.bool)
-    valid[3, 6:] = False
-    P = torch.nn.functional.pad(K, (0, 1)).float()
-    view = reference(p_a, p_b, P[:, :3], valid)
-    check_promises(view, p_a, p_b)
-    assert view.status[0] == TwoViewStatus.OK
-    assert (view.status[[1, 3]] == TwoViewStatus.TOO_FEW_MATCHES).all()
-    assert angle_errors(view.T_ba[0], scene.T_ba)[0] < 0.3
-    empty = reference(p_a[:, :0], p_b[:, :0], K)
-    assert (empty.status == TwoViewStatus.TOO_FEW_MATCHES).all()
-
-
-def test_opencv_reports_no_consensus() -> None:
-    p = torch.full((1, 20, 2), 3.0)
-    for model in ("essential", "fundamental"):
-        assert solve_two_view_opencv(p, p, K, model=model).status[0] == TwoViewStatus.NO_CONSENSUS
-    with pytest.raises(ValueError, match="not 'homography'"):
-        solve_two_view_opencv(p, p, K, model="homography")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from tests.training.small_runs import SIDE, use_small_networks
+from tests.training.small_runs import SIDE, train, use_small_networks
 from trianflow.data.pairs.sources import RawPair
 from trianflow.data.synthetic import camera_path, make_scene, render_pairs
 from trianflow.geometry.camera import Camera
+from trianflow.training.loop import TrainingOutcome
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +46,15 @@ def raw_pairs() -> list[RawPair]:
 def small_networks(raw_pairs: list[RawPair], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let training use the small networks: a step takes milliseconds, a checkpoint kilobytes."""
     use_small_networks(raw_pairs, monkeypatch.setattr)
+
+
+@pytest.fixture(scope="module")
+def finished(raw_pairs: list[RawPair], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an uninterrupted run of ten steps."""
+    out = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        use_small_networks(raw_pairs, patch.setattr)
+        outcome = train(out, raw_pairs)
+    assert outcome == TrainingOutcome(True, 10, 0, outcome.figures)
+    assert outcome.figures["epe"] < 0.3
+    return out

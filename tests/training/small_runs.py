@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from trianflow.config import load_settings
@@ -19,6 +21,7 @@ from trianflow.systems.config import SystemConfig
 from trianflow.systems.trianflow import TrianFlow
 from trianflow.training import loop
 from trianflow.training.config import TrainConfig
+from trianflow.training.loop import Trainer, TrainingOutcome
 from trianflow.training.run_folder import LAST
 
 SIDE = 64
@@ -129,3 +132,26 @@ def timeless(path: Path) -> list[dict[str, str]]:
     seconds = [float(row.pop("seconds")) for row in table]
     assert seconds == sorted(seconds)
     return table
+
+
+def train(out: Path, raw: list[RawPair], *words: str, visit: Callable[[int], None] | None = None) -> TrainingOutcome:
+    """A tiny run; `visit` is told of every pair that is read for training."""
+    return Trainer(tiny(*words), out, quiet=True, data=(dataset(raw, visit), dataset(raw[:3], None, 0))).run()
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    """Two runs left the same, to the last bit."""
+    assert (a / "config.yaml").read_text() == (b / "config.yaml").read_text()
+    for name in ("metrics.csv", "validation.csv"):
+        assert timeless(a / name) == timeless(b / name), name
+    first, second = weights_of(a), weights_of(b)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    for name in ("flow", "depth", "joint", "flow_best", "depth_best", "joint_best"):
+        first, second = (load_file(folder / f"{name}.safetensors") for folder in (a, b))
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[key], second[key]) for key in first), name
+        # the checksum is of the file, in which metadata have no order
+        cards = [json.loads((folder / f"{name}.json").read_text()) | {"sha256": None} for folder in (a, b)]
+        assert cards[0] == cards[1]
+    assert not list(b.glob(".*"))

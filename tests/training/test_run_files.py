@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from trianflow.errors import TrianflowError
+from trianflow.training import log as training_log
 from trianflow.training.checkpoint import Checkpoint, random_state, restore_random
 from trianflow.training.log import RunLog, Table, TrainingProgress
 
@@ -130,7 +131,7 @@ def test_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_progress_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = TrainingProgress("flow", 2, 4, quiet=False)
+    progress = TrainingProgress("flow", 2, 4, 0, quiet=False)
     progress.advance("loss 3")
     progress.advance("loss 2")
     progress.close()
@@ -138,7 +139,18 @@ def test_progress_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(lines) == 1
     assert lines[0].startswith("flow 4/4 ")
     assert lines[0].endswith("0:00:00 left  loss 2")
-    quiet = TrainingProgress("flow", 0, 1, quiet=True)
+    quiet = TrainingProgress("flow", 0, 1, 0, quiet=True)
     quiet.advance("loss 1")
     quiet.say("something is wrong")
     assert capsys.readouterr().err == "something is wrong\n"
+
+
+def test_progress_counts_the_stages_to_come(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    clock = iter([0.0, *(float(20 * (i + 1)) for i in range(8))])
+    monkeypatch.setattr(training_log.time, "monotonic", lambda: next(clock))
+    progress = TrainingProgress("flow", 2, 10, 180, quiet=False)
+    for _ in range(8):
+        progress.advance("loss 3")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "flow 3/10  0.05 steps/s  0:02:20 left, all stages about 1:02:20  loss 3"
+    assert lines[-1] == "flow 10/10  0.05 steps/s  0:00:00 left, all stages about 1:00:00  loss 3"

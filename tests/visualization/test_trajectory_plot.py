@@ -116,6 +116,16 @@ def test_several_estimates(tmp_path: Path, figures: list[Any]) -> None:
     assert texts(figures[0])[1:] == ["ground truth", "first", "late", "start", "end"]
 
 
+def test_the_truth_is_drawn_as_far_as_there_are_estimates(tmp_path: Path, figures: list[Any]) -> None:
+    gt = arc()
+    part = similar(gt, 0.5)
+    part = Trajectory(part.times[20:50], part.T_wc[20:50])
+    plot_trajectory(tmp_path / "a.png", part, gt)
+    for axes in figures[0].axes:
+        assert line(axes, "ground truth") == pytest.approx(line(axes, "estimate"), abs=1e-6)
+        assert len(line(axes, "ground truth")) == 30
+
+
 def test_no_two_of_many_lines_look_alike(tmp_path: Path, figures: list[Any]) -> None:
     gt = arc()
     plot_trajectory(tmp_path / "a.png", {str(i): gt for i in range(20)}, gt)

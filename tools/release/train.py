@@ -19,7 +19,8 @@ import torch
 from trianflow.config import load_settings
 from trianflow.training.checkpoint import Checkpoint
 from trianflow.training.config import TrainConfig
-from trianflow.training.loop import LAST, Trainer
+from trianflow.training.loop import Trainer
+from trianflow.training.run_folder import LAST
 from trianflow.weights import load_weights, save_weights
 
 HERE = Path(__file__).parent

@@ -7,15 +7,15 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-
-from trianflow.data.calibrated import camera_name, find_calibration
-from trianflow.data.calibration import fit_to_image, guess_camera, read_calibration, read_depth_scale
-from trianflow.data.frames import FrameSource, open_frames
 from trianflow.errors import TrianflowError, UsageError
-from trianflow.geometry.camera import Camera
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from trianflow.data.frames import FrameSource
+    from trianflow.geometry.camera import Camera
 
 _COMMON_FOLDERS = re.compile(r"image_?\d*|images|rgb|color|data|frames|left|cam\d", re.IGNORECASE)
 
@@ -53,9 +53,7 @@ def add_input_arguments(parser: argparse.ArgumentParser, *, required: bool = Tru
         help="pinhole camera in pixels of the input frames",
     )
     depth = parser.add_argument_group("measured depth")
-    depth.add_argument(
-        "--depth", default=None, metavar="DIR", help="folder of depth images (16-bit PNG, .npy)"
-    )
+    depth.add_argument("--depth", default=None, metavar="DIR", help="folder of depth images (16-bit PNG, .npy)")
     depth.add_argument(
         "--depth-scale",
         type=float,
@@ -69,9 +67,7 @@ def add_input_arguments(parser: argparse.ArgumentParser, *, required: bool = Tru
 def add_selection_arguments(group: argparse._ArgumentGroup) -> None:
     """Add the options that choose frames of the input."""
     group.add_argument("--start", type=int, default=0, metavar="N", help="first frame (default 0)")
-    group.add_argument(
-        "--end", type=int, default=None, metavar="N", help="frame to stop before (default: all)"
-    )
+    group.add_argument("--end", type=int, default=None, metavar="N", help="frame to stop before (default: all)")
     group.add_argument("--stride", type=int, default=1, metavar="N", help="take every N-th frame (default 1)")
     group.add_argument(
         "--fps",
@@ -137,6 +133,9 @@ def write_picture(path: Path, rgb: np.ndarray) -> None:
     Raises:
         TrianflowError: the file cannot be written.
     """
+    import cv2
+    import numpy as np
+
     try:
         path.write_bytes(cv2.imencode(".png", np.ascontiguousarray(rgb[..., ::-1]))[1].tobytes())
     except OSError as error:
@@ -164,15 +163,22 @@ def open_input(args: argparse.Namespace) -> tuple[FrameSource, Camera, str, list
         notes: what the user should know, one line each.
 
     Raises:
-        UsageError: arguments that cannot be right.
+        UsageError: arguments that cannot be right, such as a path where nothing is.
         TrianflowError: frames or calibration cannot be read, or do not fit together.
     """
+    from trianflow.data.calibrated import camera_name, find_calibration
+    from trianflow.data.calibration import fit_to_image, guess_camera, read_calibration, read_depth_scale
+    from trianflow.data.frames import open_frames
+    from trianflow.geometry.camera import Camera
+
     frames = open_frames(args.input, start=args.start, end=args.end, stride=args.stride, fps=args.fps)
     notes: list[str] = []
     path: Path | None = None
     origin = ""
     if args.calib is not None:
         path = Path(args.calib).expanduser()
+        if not path.exists():
+            raise UsageError(f"--calib {path}: no such file")
     elif args.intrinsics is None:
         path = find_calibration(frames)
         if path is not None:

@@ -16,11 +16,8 @@ from trianflow.errors import TrianflowError, UsageError
 
 _MARKS = {"ok": "  ok  ", "note": " note ", "warn": " WARN ", "fail": " FAIL "}
 _FEWEST_FRAMES = 2
-_DARK, _BRIGHT, _BLURRED = (
-    25.0,
-    230.0,
-    15.0,
-)  # grey level, grey level, variance of the Laplacian at 320 pixels
+_DARK, _BRIGHT = 25.0, 230.0  # grey levels
+_BLURRED = 15.0  # variance of the Laplacian at 320 pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,11 +60,7 @@ def run(args: argparse.Namespace) -> int:
     for finding in findings:
         print(f"[{_MARKS[finding.level]}] {finding.topic}: {finding.text}")
     if args.input is not None:
-        print(
-            "visual odometry would fail on this input"
-            if failed
-            else "ready: trianflow vo will run on this input"
-        )
+        print("visual odometry would fail on this input" if failed else "ready: trianflow vo will run on this input")
     return int(failed)
 
 
@@ -131,12 +124,11 @@ def examine(args: argparse.Namespace) -> tuple[dict[str, Any], list[Finding]]:
     _judge_frames(frames, statistics, add)
 
     fov = math.degrees(2 * math.atan(camera.width / (2 * camera.fx)))
-    text = (
-        f"fx {camera.fx:.1f} fy {camera.fy:.1f} cx {camera.cx:.1f} cy {camera.cy:.1f}, {fov:.0f} degrees wide"
-    )
+    text = f"fx {camera.fx:.1f} fy {camera.fy:.1f} cx {camera.cx:.1f} cy {camera.cy:.1f}, {fov:.0f} degrees wide"
     if camera.distortion:
         text += f", distortion {' '.join(f'{v:.4g}' for v in camera.distortion)} (will be removed)"
-    add("warn" if source == "guess" else "ok", "camera", f"{text}, from {source}")
+    if source != "guess":  # of which there is a note
+        add("ok", "camera", f"{text}, from {source}")
     for line in implausible(camera):
         add("warn", "camera", line)
     try:
@@ -164,9 +156,7 @@ def _judge_frames(frames: Any, statistics: Any, add: Any) -> None:
         add("note", "frames", f"{len(frames.stray)} other files left out: {shown}")
     if s.problems:
         name, problem = s.problems[0]
-        bad = (
-            f"{len(s.problems)} of {s.scanned} frames looked at cannot be used, the first: {name}: {problem}"
-        )
+        bad = f"{len(s.problems)} of {s.scanned} frames looked at cannot be used, the first: {name}: {problem}"
         add("fail" if len(s.problems) * 2 > s.scanned else "warn", "frames", bad)
     else:
         add("ok", "frames", f"all {s.scanned} frames looked at can be read")

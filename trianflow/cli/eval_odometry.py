@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trianflow.cli.eval_output import add_table_arguments, short_names, write_tables
+from trianflow.cli.eval_output import add_shared_arguments, paths_by_row, show
+from trianflow.cli.eval_predict import predict_trajectory
 from trianflow.errors import TrianflowError, UsageError
 
 if TYPE_CHECKING:
     from trianflow.evaluation.odometry import OdometryMetrics
-    from trianflow.evaluation.table import Row
     from trianflow.trajectory import Trajectory
 
 _DESCRIPTION = """\
 Score estimated trajectories against the truth: KITTI's t_err and r_err, ATE, RPE and the median error of
-frame pairs. Files are TUM, KITTI (12 numbers a row, or 13 with the frame index first) or COLMAP images.txt.
+frame pairs. Files are TUM, KITTI (12 numbers a row, or 13 with the frame index first) or COLMAP images.txt; PRED also
+a folder that trianflow vo wrote.
 Trajectories of one length are compared row by row, others by frame index or time stamp.
-Where the truth is KITTI 09 or 10, figures of papers stand below.
 ATE and RPE are computed by evo: pip install 'trianflow[eval]'."""
 _EPILOG = """\
 examples:
-  trianflow eval odometry poses/09.txt out/09/trajectory.kitti
+  trianflow eval odometry poses/09.txt out/09 --predict sequences/09
   trianflow eval odometry poses/10.txt seed*/10.txt --median --csv 10.csv --latex 10.tex --curves 10.png
   trianflow eval odometry poses/09.txt every_third_frame.txt --stride 3"""
 
@@ -37,36 +36,35 @@ def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("gt", metavar="GT", help="true trajectory")
-    parser.add_argument("est", metavar="EST", nargs="+", help="estimated trajectories, one row each")
-    parser.add_argument(
+    add_shared_arguments(
+        parser,
+        "true trajectory",
+        "estimated trajectories",
+        "the trajectory of these images (video, folder, sequence) by `trianflow vo` with the same --stride; with"
+        " --weights by their networks",
+    )
+    parser.add_argument("--plot", metavar="FILE", help="also draw the trajectories into this picture")
+    parser.add_argument("--curves", metavar="FILE", help="also draw t_err and r_err over the segment length")
+    protocol = parser.add_argument_group("protocol")
+    protocol.add_argument(
         "--alignment",
         choices=["none", "scale", "se3", "sim3"],
         default="sim3",
         help="how an estimate is laid over the truth (default sim3, 7-DoF: for monocular estimates)",
     )
-    parser.add_argument(
+    protocol.add_argument(
         "--lengths", type=float, nargs="+", metavar="M", help="segment lengths in metres (default 100 200 ... 800)"
     )
-    parser.add_argument(
+    protocol.add_argument(
         "--step", type=int, default=10, metavar="N", help="frames between the starts of segments (default 10)"
     )
-    parser.add_argument(
+    protocol.add_argument(
         "--stride",
         type=int,
         default=1,
         metavar="N",
-        help="compare only every N-th frame of the truth, GT being of all frames; EST may be of all frames or of those",
+        help="compare only every N-th frame of the truth, GT being of all frames, PRED of all frames or of those",
     )
-    parser.add_argument(
-        "--published",
-        choices=["09", "10", "none"],
-        help="figures of papers for this KITTI sequence (default: by the poses and the length of the truth)",
-    )
-    parser.add_argument("--median", action="store_true", help="EST are runs of one method: add their median")
-    add_table_arguments(parser)
-    parser.add_argument("--plot", metavar="FILE", help="also draw the trajectories into this picture")
-    parser.add_argument("--curves", metavar="FILE", help="also draw t_err and r_err over the segment length")
     parser.set_defaults(run=run)
 
 
@@ -74,28 +72,28 @@ def run(args: argparse.Namespace) -> int:
     """Run `trianflow eval odometry`.
 
     Returns:
-        0; every failure is an exception.
+        0, or 1 where most predicted poses are guesses; every other failure is an exception.
 
     Raises:
         TrianflowError: a file that cannot be read, scored or written.
         UsageError: an option that cannot be right.
     """
-    from trianflow.evaluation.odometry import KITTI_LENGTHS, evaluate_odometry
-    from trianflow.evaluation.odometry_protocol import take_every
-    from trianflow.evaluation.odometry_table import odometry_table
+    from trianflow.evaluation.odometry import evaluate_odometry
+    from trianflow.evaluation.odometry_protocol import comparable_rows, kitti_sequence, take_every
+    from trianflow.evaluation.odometry_table import length_table, odometry_table
+    from trianflow.evaluation.segments import KITTI_LENGTHS
+    from trianflow.evaluation.trajectory_files import load_estimate
     from trianflow.trajectory import Trajectory
 
     lengths = args.lengths or KITTI_LENGTHS
     whole = gt = Trajectory.load(args.gt)
-    paths = short_names(args.est)
-    if args.median and len(paths) < 2:
-        raise UsageError("--median is of several EST, and there is one")
-    published = _published(whole, lengths, args)
+    paths = paths_by_row(args)
+    code = predict_trajectory(args, args.stride) if args.predict is not None else 0
     estimates: dict[str, Trajectory] = {}
     results: dict[str, OdometryMetrics] = {}
     thinned: dict[str, bool] = {}
     for name, path in paths.items():
-        est = Trajectory.load(path)
+        est = load_estimate(path, not whole.times_are_indices)
         try:
             if args.stride != 1:
                 pair = take_every(whole, est, args.stride)
@@ -106,8 +104,8 @@ def run(args: argparse.Namespace) -> int:
         except TrianflowError as e:
             raise TrianflowError(f"{path}: {e}") from e
         estimates[name] = est
+    published = comparable_rows(kitti_sequence(whole), list(results.values()), args.stride, args.published)
     table = odometry_table(results, args.median, published)
-    write_tables(table, args)
     title = Path(args.gt).name + (f", stride {args.stride}" if args.stride != 1 else "")
     if args.plot:
         from trianflow.visualization.trajectory_plot import plot_trajectory
@@ -117,35 +115,15 @@ def run(args: argparse.Namespace) -> int:
         from trianflow.visualization.odometry_plots import plot_length_errors
 
         plot_length_errors(args.curves, results, title=title)
-    if args.json:
-        own = {name: m.to_dict() for name, m in results.items()}
-        for name, resampled in thinned.items():
-            own[name]["resampled"] = resampled
-        out = {"ground_truth": str(args.gt), "stride": args.stride, "estimates": own, "table": table.to_dict()}
-        print(json.dumps(out, indent=2, allow_nan=False))
-        return 0
-    print("\n".join(_head(args, whole, gt, results)), end="\n\n")
-    print(table.text())
-    print("\n".join(_tail(results, thinned, args)), end="")
-    return 0
-
-
-def _published(gt: Trajectory, lengths: list[float] | tuple[float, ...], args: argparse.Namespace) -> list[Row]:
-    """The rows of papers to stand below; asked for by name they must be comparable."""
-    from trianflow.evaluation.odometry_protocol import comparable_rows, kitti_sequence
-
-    if args.published == "none":
-        return []
-    sequence = args.published or kitti_sequence(gt)
-    if sequence is None:
-        return []
-    rows = comparable_rows(sequence, args.alignment, lengths, args.step, args.stride)
-    if args.published and not rows:
-        raise UsageError(
-            f"--published {sequence}: papers print figures of --alignment sim3, --step 10, --lengths 100 200 ... 800"
-            " and --stride 1 or 3 only"
-        )
-    return rows
+    text = [*_head(args, whole, gt, results), "", table.text()]
+    first = next(iter(results.values()))
+    if len(results) == 1 and first.segments:
+        text += ["", length_table(first).text()]
+    own = {name: m.to_dict() for name, m in results.items()}
+    for name, resampled in thinned.items():
+        own[name]["resampled"] = resampled
+    show(args, table, "\n".join(text), _notes(results, thinned), {"stride": args.stride, "estimates": own})
+    return code
 
 
 def _head(
@@ -169,19 +147,11 @@ def _head(
     ]
 
 
-def _tail(results: dict[str, OdometryMetrics], thinned: dict[str, bool], args: argparse.Namespace) -> list[str]:
-    """The errors by length of a single estimate, and notes."""
-    from trianflow.evaluation.odometry_table import length_table, odometry_notes
+def _notes(results: dict[str, OdometryMetrics], thinned: dict[str, bool]) -> list[str]:
+    from trianflow.evaluation.odometry_table import odometry_notes
 
-    lines = []
-    first = next(iter(results.values()))
-    if len(results) == 1 and first.segments:
-        lines += ["", length_table(first).text()]
     notes = [f"{name}: {note}" for name, m in results.items() for note in odometry_notes(m)]
-    notes += [
+    return notes + [
         f"{name}: {'of all frames, re-sampled like the truth' if resampled else 'one pose for each kept frame'}"
         for name, resampled in thinned.items()
     ]
-    if args.median:
-        notes.append(f"median of {len(results)}: ± is half the range from the least to the largest")
-    return [*lines, *(["", *notes] if notes else []), ""] if lines or notes else []

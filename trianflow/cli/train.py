@@ -61,11 +61,12 @@ def run(args: argparse.Namespace) -> int:
         raise TrianflowError("training needs Lightning: pip install 'trianflow[train]'")
     from trianflow.config import load_settings
     from trianflow.training.config import TrainConfig
+
+    config = load_settings(TrainConfig(), args.config, args.overrides)  # before torch: what is wrong is told at once
     from trianflow.training.loop import Trainer
     from trianflow.training.processes import leave
     from trianflow.training.run_folder import RunFolder
 
-    config = load_settings(TrainConfig(), args.config, args.overrides)
     out = Path(args.out if args.out is not None else Path("runs") / Path(args.config).stem).expanduser()
     if args.restart and int(os.environ.get("RANK", 0)) == 0:
         RunFolder(out).forget()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import shlex
 import signal
 import sys
 import threading
@@ -23,17 +24,17 @@ from trianflow.cli.common import (
 )
 from trianflow.cli.progress import Progress
 from trianflow.config import OdometryConfig, load_settings
-from trianflow.data.frames import Frame, FrameSource
 from trianflow.errors import TrianflowError
-from trianflow.evaluation.odometry import fitting_lengths
-from trianflow.odometry.estimators import Estimators
-from trianflow.odometry.report import GUESSED, Remark, RunReport, run_facts
-from trianflow.odometry.run import OdometryRun, prepare_output, run_odometry, set_threads
-from trianflow.odometry.step import Step
+from trianflow.evaluation.segments import fitting_lengths
 from trianflow.trajectory import Trajectory
 
 if TYPE_CHECKING:
+    from trianflow.data.frames import Frame, FrameSource
     from trianflow.geometry.camera import Camera
+    from trianflow.odometry.estimators import Estimators
+    from trianflow.odometry.report import Remark, RunReport
+    from trianflow.odometry.run import OdometryRun
+    from trianflow.odometry.step import Step
 
 _DESCRIPTION = """\
 Estimate the camera's trajectory. Writes into the output folder, row by row while it works:
@@ -106,9 +107,15 @@ def run(args: argparse.Namespace) -> int:
 
 def execute(args: argparse.Namespace) -> tuple[int, OdometryRun]:
     """`run`, with the outcome beside the exit code."""
-    set_threads()
+    # before torch is imported, so that what is wrong is told at once
     config = _configuration(args)
     truth = _truth(args.gt) if args.gt is not None else None
+
+    from trianflow.odometry.estimators import Estimators
+    from trianflow.odometry.report import RunReport, run_facts
+    from trianflow.odometry.run import prepare_output, set_threads
+
+    set_threads()
     frames, camera, calibration, notes = open_input(args)
     if frames.depth is not None and config.scale not in ("auto", "depth"):
         notes.append(f"--depth is not used with --scale {config.scale}")
@@ -130,12 +137,12 @@ def execute(args: argparse.Namespace) -> tuple[int, OdometryRun]:
         summary = report.to_dict(frames=False)
         print(json.dumps({**summary, "out": str(out), "files": outcome.files}, indent=2, allow_nan=False))
     elif not quiet:
-        print("\n".join(summary_lines(outcome)))
+        print("\n".join(summary_lines(outcome, args.gt)))
     return int(failed), outcome
 
 
-def summary_lines(outcome: OdometryRun) -> list[str]:
-    """The run in a few lines for a person."""
+def summary_lines(outcome: OdometryRun, gt: str | None) -> list[str]:
+    """The run, and the file `gt` that it was compared with, in a few lines for a person."""
     report = outcome.report
     summary = report.summary()
     counts = ", ".join(f"{count} {status}" for status, count in summary["statuses"].items())
@@ -159,8 +166,9 @@ def summary_lines(outcome: OdometryRun) -> list[str]:
             errors = f"t_err {truth['t_err']:.2f} %, r_err {truth['r_err']:.3f} deg/100 m"
             lines.append(f"        {errors} over 100 ... 800 m (KITTI)")
         else:
-            lengths = " ".join(f"{x:g}" for x in fitting_lengths(length))
-            remedy = f": for t_err, trianflow eval odometry GT EST --lengths {lengths}" if lengths else ""
+            lengths = [f"{x:g}" for x in fitting_lengths(length)]
+            score = ["trianflow", "eval", "odometry", str(gt), str(outcome.out), "--alignment", truth["alignment"]]
+            remedy = f"; for t_err: {shlex.join([*score, '--lengths', *lengths])}" if lengths else ""
             lines.append(f"        no segment of 100 m{remedy}")
     return [*lines, f"files   {outcome.out}: {', '.join(outcome.files)}"]
 
@@ -176,6 +184,9 @@ def _track(
     args: argparse.Namespace,
 ) -> OdometryRun:
     """Run with progress on stderr; the first Ctrl-C ends it between two frames, the second at once."""
+    from trianflow.odometry.report import GUESSED
+    from trianflow.odometry.run import run_odometry
+
     verbose = getattr(args, "verbose", 0)
     with _interruption() as stopped, Progress(frames.length, getattr(args, "quiet", False)) as progress:
 
@@ -195,6 +206,8 @@ def _track(
 
 def _judge(outcome: OdometryRun, told: list[str]) -> bool:
     """Say what went wrong, and whether it means failure."""
+    from trianflow.odometry.report import GUESSED
+
     report = outcome.report
     for remark in report.remarks.values():
         if remark.count > 1 and remark.status in GUESSED:

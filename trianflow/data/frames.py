@@ -151,7 +151,7 @@ class FrameSource(ABC):
     def _check_start(self) -> None:
         if self.total is not None and self.start >= self.total:
             raise UsageError(
-                f"--start {self.start} is beyond the end: {self.name} has frames 0 to {self.total - 1}"
+                f"--start {self.start} is beyond the end: {self.name} has {self.total} frames, 0 to {self.total - 1}"
             )
 
     @abstractmethod
@@ -205,9 +205,8 @@ def open_frames(
     if stride < 1:
         raise UsageError(f"--stride must be at least 1, not {stride}")
     if start < 0 or (end is not None and end <= start):
-        raise UsageError(
-            f"--start {start} --end {end} selects no frame; the first is 0 and the end comes after the start"
-        )
+        given = f"--start {start}" if end is None else f"--start {start} --end {end}"
+        raise UsageError(f"{given} selects no frame; the first is 0 and the end comes after the start")
     if fps is not None and not 0 < fps < float("inf"):
         raise UsageError(f"--fps must be positive, not {fps:g}")
     if size is not None and min(size) < 1:

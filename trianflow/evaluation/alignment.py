@@ -139,9 +139,7 @@ class AlignedPair:
     fit: Similarity
 
 
-def associate(
-    gt: Trajectory, est: Trajectory, max_time_difference: float = 0.02
-) -> tuple[np.ndarray, np.ndarray, str]:
+def associate(gt: Trajectory, est: Trajectory, max_time_difference: float = 0.02) -> tuple[np.ndarray, np.ndarray, str]:
     """Which poses of two trajectories belong together.
 
     Trajectories of the same length go row by row, unless both carry frame indices and these differ. Otherwise

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from trianflow.geometry.scale import masked_median
+
+_Array = TypeVar("_Array", np.ndarray, Tensor)
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class DepthErrors:
     d3: float
 
 
+def relative_error(depth: _Array, truth: _Array) -> _Array:
+    """The error of each pixel as a share of the true depth, |d - t| / t; its mean is AbsRel."""
+    return abs(depth - truth) / truth
+
+
 def depth_errors(depth: np.ndarray, truth: np.ndarray) -> DepthErrors:
     """The errors of the pixels of one image, as they are: nothing is scaled, clamped or left out.
 
@@ -51,7 +59,7 @@ def depth_errors(depth: np.ndarray, truth: np.ndarray) -> DepthErrors:
     difference, logarithm = depth - truth, np.log(depth) - np.log(truth)
     ratio = np.maximum(depth / truth, truth / depth)
     return DepthErrors(
-        abs_rel=float((np.abs(difference) / truth).mean()),
+        abs_rel=float(relative_error(depth, truth).mean()),
         sq_rel=float((difference**2 / truth).mean()),
         rmse=float(np.sqrt((difference**2).mean())),
         rmse_log=float(np.sqrt((logarithm**2).mean())),
@@ -78,5 +86,5 @@ def scaled_by_median(depth: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
 
 def absolute_relative(depth: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     """AbsRel: mean of |depth - truth| / truth where valid; `(B, N)` to `(B,)`, NaN for an item without truth."""
-    error = torch.where(valid, (depth - truth).abs() / torch.where(valid, truth, 1.0), 0.0)
+    error = torch.where(valid, relative_error(depth, torch.where(valid, truth, 1.0)), 0.0)
     return error.sum(-1) / valid.sum(-1)

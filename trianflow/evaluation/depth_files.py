@@ -13,6 +13,7 @@ from trianflow.data.calibration import read_depth_scale
 from trianflow.data.decoding import UnreadableImage
 from trianflow.data.depth import DEPTH_SUFFIXES, read_depth
 from trianflow.data.images import natural_key
+from trianflow.data.prepared import FACTS
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.evaluation.depth_protocols import DepthProtocol, ImagePair, select_pixels
 from trianflow.evaluation.depth_stacks import read_stack
@@ -29,12 +30,14 @@ class DepthImages:
         names: one an image, unique: file names without suffix, or `#0`, `#1` ... in a stack.
         named: whether the names say which image it is.
         read: index to `(H, W)` float32 in the stored unit over the scale, 0 where unknown; raises `UnreadableImage`.
+        reduced: it is truth that `trianflow prepare` made as small as the pictures, for training.
     """
 
     path: Path
     names: Sequence[str]
     named: bool
     read: Callable[[int], np.ndarray]
+    reduced: bool = False
 
     def __len__(self) -> int:
         """How many images."""
@@ -121,7 +124,6 @@ class DepthPairs:
         truth, prediction: the images.
         protocol: crop and caps.
         disparity: the predictions are inverse depth.
-        cropped: the predictions cover the crop of the protocol alone.
 
     Raises:
         TrianflowError: nothing to pair them by.
@@ -131,7 +133,6 @@ class DepthPairs:
     prediction: DepthImages
     protocol: DepthProtocol
     disparity: bool = False
-    cropped: bool = False
     problems: dict[str, str] = field(default_factory=dict, init=False)
     by_name: bool = field(init=False)
     partners: list[int | None] = field(init=False)
@@ -182,9 +183,7 @@ class DepthPairs:
                 self.problems[name] = f"the prediction: {error}"
                 continue
             try:
-                pair = select_pixels(
-                    name, truth, prediction, self.protocol, disparity=self.disparity, cropped=self.cropped
-                )
+                pair = select_pixels(name, truth, prediction, self.protocol, disparity=self.disparity)
             except UsageError as error:
                 raise UsageError(f"{self.truth.path}: {name}: {error}") from None
             yield pair
@@ -214,7 +213,8 @@ def _open_folder(folder: Path, scale: float | None, truth: bool) -> DepthImages:
     if not files:
         raise TrianflowError(f"{folder}: no depth files; expected {', '.join(sorted(DEPTH_SUFFIXES))}")
     paths = list(files.values())
-    return DepthImages(folder, tuple(files), True, lambda index: read_depth(paths[index], scale))
+    reduced = truth and any(path.parent.name == "depth" and (path.parent.parent / FACTS).is_file() for path in paths)
+    return DepthImages(folder, tuple(files), True, lambda index: read_depth(paths[index], scale), reduced)
 
 
 def _open_stack(path: Path, scale: float | None) -> DepthImages:

@@ -101,9 +101,7 @@ def crop_window(crop: str, size: tuple[int, int]) -> tuple[slice, slice]:
     )
 
 
-def fit_prediction(
-    prediction: np.ndarray, size: tuple[int, int], *, disparity: bool = False, window: tuple[slice, slice] | None = None
-) -> np.ndarray:
+def fit_prediction(prediction: np.ndarray, size: tuple[int, int], *, disparity: bool = False) -> np.ndarray:
     """A prediction as depth at the size of the truth.
 
     What was given is resized: disparities bilinearly as disparities and inverted afterwards, depths as depths, which
@@ -113,22 +111,15 @@ def fit_prediction(
         prediction: `(h, w)` float; what is not positive and finite is unknown, and so are its neighbours once resized.
         size: (height, width) of the truth.
         disparity: the prediction is inverse depth.
-        window: the part of the truth that the prediction covers, None for all.
 
     Returns:
         `(H, W)` float32 depth, NaN where unknown.
     """
     known = np.isfinite(prediction) & (prediction > 0)
     values: np.ndarray = np.where(known, prediction, np.nan).astype(np.float32)
-    rows, columns = window if window is not None else (slice(0, size[0]), slice(0, size[1]))
-    inner = (rows.stop - rows.start, columns.stop - columns.start)
-    if values.shape != inner:
-        values = cv2.resize(values, (inner[1], inner[0]), interpolation=cv2.INTER_LINEAR)
-    if disparity:
-        values = 1 / values
-    depth = np.full(size, np.nan, np.float32)
-    depth[rows, columns] = values
-    return depth
+    if values.shape != size:
+        values = cv2.resize(values, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    return 1 / values if disparity else values
 
 
 @dataclass(frozen=True)
@@ -158,7 +149,6 @@ def select_pixels(
     protocol: DepthProtocol,
     *,
     disparity: bool = False,
-    cropped: bool = False,
 ) -> ImagePair:
     """The pixels of an image that a protocol scores.
 
@@ -168,7 +158,6 @@ def select_pixels(
         prediction: `(h, w)` depth or disparity, see `fit_prediction`.
         protocol: crop and caps.
         disparity: the prediction is inverse depth.
-        cropped: the prediction covers the crop alone, not the whole image.
 
     Raises:
         UsageError: the crop is not for truth of this size.
@@ -178,5 +167,5 @@ def select_pixels(
     valid = np.zeros(size, bool)
     valid[window] = True
     valid &= (truth > protocol.least) & (truth < protocol.largest)
-    depth = fit_prediction(prediction, size, disparity=disparity, window=window if cropped else None)
+    depth = fit_prediction(prediction, size, disparity=disparity)
     return ImagePair(name, truth[valid], depth[valid])

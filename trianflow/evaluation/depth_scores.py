@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from trianflow.errors import TrianflowError, UsageError
-from trianflow.evaluation.depth import DepthErrors, depth_errors
+from trianflow.evaluation.depth import DepthErrors, depth_errors, relative_error
 from trianflow.evaluation.depth_protocols import METRICS, DepthProtocol, ImagePair
 
-SCALINGS = ("median", "common", "none")
+SCALINGS = ("median", "none")
 DISTANCES = 2.0 ** np.arange(-4, 10.5, 0.5)  # metres, the bins of error over distance
 
 
@@ -55,9 +55,8 @@ def score_image(pair: ImagePair, protocol: DepthProtocol, factor: float) -> Imag
     known = np.isfinite(pair.depth)
     depth = np.where(known, pair.depth, 0).astype(np.float64) * factor
     depth = np.clip(depth, protocol.least, protocol.largest)
-    relative = np.abs(depth - pair.truth) / pair.truth
     counts, _ = np.histogram(pair.truth, DISTANCES)
-    sums, _ = np.histogram(pair.truth, DISTANCES, weights=relative)
+    sums, _ = np.histogram(pair.truth, DISTANCES, weights=relative_error(depth, pair.truth))
     errors = depth_errors(depth, pair.truth)
     return ImageScore(pair.name, errors, len(depth), int((~known).sum()), pair.ratio, factor, sums, counts)
 
@@ -138,29 +137,13 @@ class DepthScore:
         return [image.ratio for image in self.images if image.ratio is not None]
 
 
-def common_factor(pairs: Iterable[ImagePair]) -> float:
-    """One factor for all images: the median of their ratios of medians.
-
-    Raises:
-        TrianflowError: no image has both truth and a prediction.
-    """
-    ratios = [pair.ratio for pair in pairs]
-    found = [ratio for ratio in ratios if ratio is not None]
-    if not found:
-        raise TrianflowError("no image has a pixel with both truth and a prediction: nothing to scale by")
-    return float(np.median(found))
-
-
-def score_images(
-    pairs: Iterable[ImagePair], protocol: DepthProtocol, scaling: str = "median", factor: float = 1.0
-) -> DepthScore:
+def score_images(pairs: Iterable[ImagePair], protocol: DepthProtocol, scaling: str = "median") -> DepthScore:
     """Score images under a protocol.
 
     Args:
         pairs: of `select_pixels`, read one at a time.
         protocol: caps.
-        scaling: `median` scales every image by its own ratio of medians; `common` and `none` by `factor`.
-        factor: for `common` that of `common_factor`.
+        scaling: `median` scales every image by its own ratio of medians, `none` leaves it as it is.
 
     Raises:
         UsageError: no such scaling.
@@ -174,7 +157,7 @@ def score_images(
             empty.append(pair.name)
             continue
         ratio = pair.ratio if scaling == "median" else None
-        images.append(score_image(pair, protocol, factor if ratio is None else ratio))
+        images.append(score_image(pair, protocol, 1.0 if ratio is None else ratio))
     if not images:
         if not empty:
             raise TrianflowError("no image could be read")

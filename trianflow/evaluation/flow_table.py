@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from trianflow.data.datasets.kitti_flow import KITTI_2015
 from trianflow.evaluation.flow import GROUPS, GroupError, Protocol, over_images
 from trianflow.evaluation.flow_files import FlowScores
+from trianflow.evaluation.flow_truth import TrueFlows
+from trianflow.evaluation.published import Choice, published_rows
 from trianflow.evaluation.table import Column, Row, Table, median_row
 
+PUBLISHED_IMAGES = 200  # of KITTI 2015
 _ORDER = ("noc", "occ", "all", "moving", "static")  # as the papers
-_DISPARITY = (
-    Column("d1_noc", "D1 noc %", 2),
-    Column("d1_bg", "D1 bg %", 2),
-    Column("d1_fg", "D1 fg %", 2),
-    Column("d1_all", "D1 all %", 2),
-    Column("error_all", "mean error px"),
-)
-_DISPARITY_KEYS = {"fl_noc": "d1_noc", "fl_static": "d1_bg", "fl_moving": "d1_fg", "fl_all": "d1_all"}
+_DISPARITY = {  # keys of flow, and what they are called for disparities
+    "fl_noc": Column("d1_noc", "D1 noc %", 2),
+    "fl_static": Column("d1_bg", "D1 bg %", 2),
+    "fl_moving": Column("d1_fg", "D1 fg %", 2),
+    "fl_all": Column("d1_all", "D1 all %", 2),
+    "epe_all": Column("error_all", "mean error px"),
+}
 
 
 def flow_figures(errors: Mapping[str, GroupError]) -> dict[str, float | None]:
-    """The figures of `over_images` by the keys of the table: `epe_all` in pixels, `fl_all` in percent, ...; None where
-    there is none."""
+    """The figures of `group_errors` or `over_images` by the keys of the table; None where there is none.
+
+    Returns:
+        `epe_all` in pixels, `fl_all` in percent, and so on for each group; `density`, the share of the pixels with
+        truth that have an estimate, in percent: of those alone is the EPE.
+    """
     figures: dict[str, float | None] = {}
     for name in GROUPS:
         group = errors.get(name)
         figures[f"epe_{name}"] = None if group is None or math.isnan(group.epe) else group.epe
         figures[f"fl_{name}"] = None if group is None or math.isnan(group.outliers) else 100 * group.outliers
+    whole = errors.get("all")
+    figures["density"] = 100 * whole.estimated / whole.pixels if whole is not None and whole.pixels else None
     return figures
 
 
@@ -47,24 +55,46 @@ def flow_table(
         median: whether the sets are runs of one method, whose median and spread are a row of their own.
         published: rows of papers to stand below.
         disparity: whether the files are disparities: D1 of the background, objects, all.
+
+    Returns:
+        With the density where a set does not cover all pixels.
     """
     figures = {name: flow_figures(over_images(list(s.errors.values()), protocol)) for name, s in scores.items()}
+    columns = [Column("images", "images", 0)]
+    if disparity:
+        figures = {name: {c.key: values[key] for key, c in _DISPARITY.items()} for name, values in figures.items()}
+        columns += [c for c in _DISPARITY.values() if any(values[c.key] is not None for values in figures.values())]
+    else:
+        known = [name for name in _ORDER if any(values[f"epe_{name}"] is not None for values in figures.values())]
+        if not all(_is_dense(score) for score in scores.values()):
+            columns.append(Column("density", "density %", 2))
+        columns += [Column(f"epe_{name}", f"EPE {name} px") for name in known]
+        columns += [Column(f"fl_{name}", f"Fl {name} %", 2) for name in known]
     rows = [Row(name, values | {"images": len(scores[name].errors)}) for name, values in figures.items()]
     if median:
         rows.append(median_row(f"median of {len(rows)}", list(figures.values())))
-    if disparity:
-        columns = [Column("images", "images", 0), *_DISPARITY]
-        renamed = [Row(r.name, _renamed(r.values), _renamed(r.spread)) for r in rows]
-        columns = [c for c in columns if any(row.values.get(c.key) is not None for row in renamed)]
-        return Table("prediction", columns, [*renamed, *published])
-    known = [name for name in _ORDER if any(values[f"epe_{name}"] is not None for values in figures.values())]
-    columns = [Column("images", "images", 0)]
-    columns += [Column(f"epe_{name}", f"EPE {name} px") for name in known]
-    columns += [Column(f"fl_{name}", f"Fl {name} %", 2) for name in known]
     return Table("prediction", columns, [*rows, *published])
 
 
-def _renamed(values: Mapping[str, float | None]) -> dict[str, Any]:
-    """Figures of flow as those of disparities."""
-    keys = _DISPARITY_KEYS | {"epe_all": "error_all", "images": "images"}
-    return {keys[key]: value for key, value in values.items() if key in keys}
+def comparable_rows(
+    truth: TrueFlows, scores: Sequence[FlowScores], protocol: Protocol, choice: Choice = "few"
+) -> list[Row]:
+    """The published figures that were computed in the same way; none where one of the scores was not.
+
+    Args:
+        truth: published figures are of all 200 images of KITTI 2015.
+        scores: published figures are of an estimate for each pixel.
+        protocol: published EPE and Fl are means over the images.
+        choice: see `published_rows`.
+    """
+    if truth.kitti is None or truth.kitti.edition != KITTI_2015:
+        return []
+    if not all(len(score.errors) == PUBLISHED_IMAGES and _is_dense(score) for score in scores):
+        return []
+    if truth.disparity:
+        return published_rows("kitti2015_disparity", choice)
+    return published_rows("kitti2015_flow", choice) if protocol == "images" else []
+
+
+def _is_dense(score: FlowScores) -> bool:
+    return all(image["all"].estimated == image["all"].pixels for image in score.errors.values())

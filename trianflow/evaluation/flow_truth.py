@@ -16,7 +16,6 @@ from trianflow.data.depth import read_depth
 from trianflow.data.flow_files import FLOW_SUFFIXES, read_flow
 from trianflow.data.images import natural_key
 from trianflow.errors import TrianflowError, UsageError
-from trianflow.evaluation.disparity import along_rows
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def open_true_flows(path: str | Path, disparity: bool = False) -> TrueFlows:
 
 
 def read_motion(file: Path, disparity: bool) -> np.ndarray:
-    """A flow, or a disparity as a flow along x: 0 where unknown.
+    """A flow, NaN where unknown; or a disparity as a flow along x, 0 where unknown, which is far from any true one.
 
     Raises:
         TrianflowError: it cannot be read, or is of another kind.
@@ -103,14 +102,19 @@ def read_motion(file: Path, disparity: bool) -> np.ndarray:
     if not disparity:
         return read_flow(file)
     try:
-        return along_rows(read_depth(file, DISPARITY_SCALE))
+        return _along_rows(read_depth(file, DISPARITY_SCALE))
     except UnreadableImage as error:
         raise TrianflowError(f"{file}: {error}") from None
 
 
 def _known(disparity: np.ndarray) -> np.ndarray:
     """A disparity as a flow along x, NaN where it is 0."""
-    return along_rows(np.where(disparity > 0, disparity, np.nan))
+    return _along_rows(np.where(disparity > 0, disparity, np.nan))
+
+
+def _along_rows(disparity: np.ndarray) -> np.ndarray:
+    """A disparity `(H, W)` as a flow `(H, W, 2)` of the same length along x, so that the rules of flow hold for it."""
+    return np.stack([disparity, np.zeros_like(disparity)], -1)
 
 
 def _plain(file: Path, names: tuple[str, ...], disparity: bool, root: Path | None = None) -> TrueFlow:

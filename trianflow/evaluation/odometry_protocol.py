@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.evaluation.alignment import Alignment
-from trianflow.evaluation.odometry import KITTI_LENGTHS, KITTI_STEP
-from trianflow.evaluation.published import published_rows
+from trianflow.evaluation.odometry import OdometryMetrics
+from trianflow.evaluation.published import Choice, published_rows
+from trianflow.evaluation.segments import KITTI_LENGTHS, KITTI_STEP
 from trianflow.evaluation.table import Row
 from trianflow.trajectory import Trajectory
 
-PUBLISHED_SEQUENCES = ("09", "10")
 _POSES_AND_METRES = {"09": (1591, 1705.05), "10": (1201, 919.52)}
+WHOLE = 0.99  # share of a sequence from which on it is set beside figures of all of it
 
 
 @dataclass(frozen=True)
@@ -52,49 +53,60 @@ def take_every(gt: Trajectory, est: Trajectory, stride: int) -> StridedPair:
     if stride < 1:
         raise UsageError(f"the stride must be at least one frame, not {stride}")
     kept = np.arange(0, len(gt), stride)
-    truth = Trajectory(np.arange(len(kept)), gt.T_wc[kept])
+    truth = Trajectory(np.arange(len(kept)), gt.T_wc[kept], times_are_indices=True)
     if len(est) == len(kept):
-        return StridedPair(truth, Trajectory(truth.times, est.T_wc), False)
+        return StridedPair(truth, replace(truth, T_wc=est.T_wc), False)
     if len(est) == len(gt):
-        return StridedPair(truth, Trajectory(truth.times, est.T_wc[kept]), True)
+        return StridedPair(truth, replace(truth, T_wc=est.T_wc[kept]), True)
     numbered = est.times_are_indices and not np.array_equal(est.times, np.arange(len(est)))
     if numbered and len(kept) <= est.times[-1] < len(gt):
         on_grid = est.times % stride == 0
-        return StridedPair(truth, Trajectory(est.times[on_grid] // stride, est.T_wc[on_grid]), not on_grid.all())
+        found = Trajectory(est.times[on_grid] // stride, est.T_wc[on_grid], times_are_indices=True)
+        return StridedPair(truth, found, not on_grid.all())
     raise TrianflowError(
         f"{len(est)} poses are neither one for each of {len(gt)} frames nor one for every {nth(stride)} of them"
         f" ({len(kept)}): with a stride, missing frames need the frame number in front of each row (13 columns, KITTI)"
     )
 
 
-def kitti_sequence(gt: Trajectory) -> str | None:
-    """`09` or `10` where a truth has the number of poses and the length of that KITTI sequence; None for any other."""
-    for name, (poses, metres) in _POSES_AND_METRES.items():
-        if len(gt) == poses and abs(gt.path_length - metres) < 0.1:
+def kitti_sequence(gt: Trajectory | Mapping[int, Trajectory]) -> str | None:
+    """`09` or `10` where a truth has the number of poses and the length of that KITTI sequence; None for any other.
+
+    Args:
+        gt: a trajectory, or all snippets of one by the number of their first frame.
+    """
+    if isinstance(gt, Trajectory):
+        poses, metres = len(gt), gt.path_length
+    else:  # of each snippet the first step, of the last one all
+        *before, last = (gt[number] for number in sorted(gt))
+        poses = len(before) + len(last)
+        metres = sum(snippet.distances[:2][-1] for snippet in before) + last.path_length
+    for name, (its_poses, its_metres) in _POSES_AND_METRES.items():
+        if poses == its_poses and abs(metres - its_metres) < 0.1:
             return name
     return None
 
 
 def comparable_rows(
-    sequence: str,
-    alignment: Alignment | str = Alignment.SIM3,
-    lengths: Sequence[float] = KITTI_LENGTHS,
-    step: int = KITTI_STEP,
-    stride: int = 1,
+    sequence: str | None, results: Sequence[OdometryMetrics], stride: int = 1, choice: Choice = "few"
 ) -> list[Row]:
-    """The published figures of a KITTI sequence that were computed in the same way; none where they were not.
+    """The published figures of a KITTI sequence that were computed in the same way; none where one result was not.
 
     Args:
-        sequence: `09` or `10`.
-        alignment: published figures are of `sim3`.
-        lengths: of segments; published figures are of 100 to 800 m.
-        step: frames between the starts of segments; 10.
+        sequence: `09`, `10`, or None for any other.
+        results: published figures are of `sim3`, of segments of 100 to 800 m from every tenth frame, and of whole
+            sequences; of these a hundredth may be missing, as methods begin late.
         stride: 1 or 3.
+        choice: see `published_rows`.
     """
-    same = Alignment(alignment) is Alignment.SIM3 and tuple(lengths) == KITTI_LENGTHS and step == KITTI_STEP
-    if not same or stride not in (1, 3):
+    for m in results:
+        lengths = tuple(error.length for error in m.per_length)
+        alike = m.alignment is Alignment.SIM3 and lengths == KITTI_LENGTHS and m.step == KITTI_STEP
+        if not alike or m.compared < WHOLE * m.gt_poses:
+            return []
+    if sequence is None or stride not in (1, 3):
         return []
-    return published_rows(f"kitti_odometry_{'' if stride == 1 else 'stride3_'}{sequence}")
+    return published_rows(f"kitti_odometry_{'' if stride == 1 else 'stride3_'}{sequence}", choice)
 
 
 def nth(n: int) -> str:

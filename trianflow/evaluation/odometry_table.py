@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from trianflow.evaluation.odometry import OdometryMetrics, fitting_lengths
+from trianflow.evaluation.odometry import OdometryMetrics
 from trianflow.evaluation.odometry_protocol import nth
+from trianflow.evaluation.segments import fitting_lengths
 from trianflow.evaluation.table import Column, Row, Table, median_row
 
 _COLUMNS = (
@@ -44,8 +45,7 @@ def odometry_table(
 def length_table(metrics: OdometryMetrics) -> Table:
     """The KITTI errors of one estimate, one row a segment length."""
     rows = [
-        Row(f"{e.length:g} m", {"t_err": e.t_err, "r_err": e.r_err, "segments": e.segments})
-        for e in metrics.per_length
+        Row(f"{e.length:g} m", {"t_err": e.t_err, "r_err": e.r_err, "segments": e.segments}) for e in metrics.per_length
     ]
     return Table("segments of", _LENGTH_COLUMNS, rows)
 
@@ -59,9 +59,7 @@ def odometry_notes(metrics: OdometryMetrics) -> list[str]:
         remedy = ": --lengths " + " ".join(f"{x:g}" for x in fitting) if fitting else ""
         notes.append(f"no segment of {shortest:g} m in {m.path_length:.1f} m, so no t_err and r_err{remedy}")
     if not (m.compared == m.gt_poses == m.est_poses):
-        notes.append(
-            f"{m.compared} poses compared by {m.association}, of {m.gt_poses} true, {m.est_poses} estimated"
-        )
+        notes.append(f"{m.compared} poses compared by {m.association}, of {m.gt_poses} true, {m.est_poses} estimated")
     if m.association == "frame index" and m.compared == m.est_poses < m.gt_poses:
         strides = [n for n in range(2, 11) if -(-m.gt_poses // n) == m.est_poses]
         notes += [f"as many poses as every {nth(n)} frame has: if it is of those, --stride {n}" for n in strides]

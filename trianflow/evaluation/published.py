@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from trianflow.evaluation.table import Row
 
+Choice = Literal["few", "all", "none"]
 
-def published_rows(table: str) -> list[Row]:
+
+def published_rows(table: str, choice: Choice = "all") -> list[Row]:
     """The rows of a table of the literature, each with its source.
 
     Args:
         table: `depth_eigen`, `depth_eigen50` (abs_rel, sq_rel, rmse, rmse_log, d1, d2, d3), `depth_nyuv2` (abs_rel,
             log10, rmse, d1, d2, d3), `depth_make3d` (abs_rel, sq_rel, rmse), `kitti2015_flow` (epe_noc, epe_all,
-            fl_all in percent), `kitti2015_disparity` (d1_bg, d1_fg, d1_all, d2_bg, d2_fg, d2_all in percent),
-            `kitti_odometry_09`, `kitti_odometry_10`, `kitti_odometry_stride3_09`, `kitti_odometry_stride3_10` (t_err
-            in percent, r_err in degrees per 100 m), `snippet_ate_3`, `snippet_ate_5` (ate_09, ate_09_std, ate_10,
-            ate_10_std in metres).
+            fl_all in percent), `kitti2015_disparity` (d1_bg, d1_fg, d1_all in percent), `kitti_odometry_09`,
+            `kitti_odometry_10`, `kitti_odometry_stride3_09`, `kitti_odometry_stride3_10` (t_err in percent, r_err in
+            degrees per 100 m), `snippet_ate_3`, `snippet_ate_5` (ate_09, ate_09_std, ate_10, ate_10_std in metres).
+        choice: `few` for the methods of this package and those that are most often compared with, `all`, or `none`.
 
     Returns:
         In the order of the papers' relevance; a figure that a paper does not print is None.
@@ -31,16 +33,14 @@ def published_rows(table: str) -> list[Row]:
     tables = _tables()
     if table not in tables:
         raise ValueError(f"no published table is called {table!r}; there are {', '.join(tables)}")
+    if choice == "none":
+        return []
     return [
         Row(name, dict(zip(part["columns"], values)), source=part["source"])
         for part in tables[table]
         for name, values in part["rows"].items()
+        if choice == "all" or name in part.get("few", part["rows"])
     ]
-
-
-def published_tables() -> tuple[str, ...]:
-    """The names that `published_rows` takes."""
-    return tuple(_tables())
 
 
 @cache

@@ -139,7 +139,8 @@ def _kitti2015_flow(place: Place) -> list[Step]:
         f"unpack data_scene_flow.zip and data_scene_flow_calib.zip ({_KITTI}/eval_scene_flow.php?benchmark=flow)",
     )
     out = _results(place, "kitti2015_flow")
-    words = ["eval", "flow", str(data.path), str(out / "flow"), "--predict", "pwc", "--weights", networks.file]
+    images = data.path / "training" / "image_2"
+    words = ["eval", "flow", str(data.path), str(out / "flow"), "--predict", str(images), "--weights", networks.file]
     score = ScoreStep(
         "predict flow and score",
         words,

@@ -6,43 +6,49 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from trianflow.evaluation.published import published_rows
+from trianflow.evaluation.odometry_protocol import WHOLE
+from trianflow.evaluation.published import Choice, published_rows
 from trianflow.evaluation.snippets import SnippetScore
 from trianflow.evaluation.table import Column, Row, Table, median_row
 
-_COLUMNS = (Column("snippets", "snippets", 0), Column("ate", "ATE m"), Column("rmse", "RMSE m"))
+_COLUMNS = (
+    Column("snippets", "snippets", 0),
+    Column("ate", "ATE m"),
+    Column("ate_std", "std m"),
+    Column("rmse", "RMSE m"),
+)
 
 
 def snippet_table(scores: Mapping[str, SnippetScore], median: bool = False, published: Sequence[Row] = ()) -> Table:
-    """One row a prediction, with the standard deviation over the snippets as the spread of its ATE.
+    """One row a prediction: the mean of the ATE over the snippets, its standard deviation over them, the mean RMSE.
 
     Args:
         scores: name of the prediction to its score; all of one truth and one length.
-        median: a row with the medians of all predictions, where there are several, and their spread.
+        median: they are runs of one method; a row with their medians and spreads is added.
         published: rows of papers, to stand below.
     """
-    rows = [
-        Row(
-            name,
-            {"snippets": len(s.errors.errors), "ate": s.errors.mean, "rmse": s.errors.rmse},
-            spread={"ate": s.errors.std},
-        )
-        for name, s in scores.items()
-    ]
-    if median and len(rows) > 1:
-        errors: list[dict[str, float | None]] = [{"ate": s.errors.mean, "rmse": s.errors.rmse} for s in scores.values()]
-        rows.append(median_row(f"median of {len(rows)}", errors))
+    errors: dict[str, dict[str, float | None]] = {
+        name: {"ate": s.errors.mean, "ate_std": s.errors.std, "rmse": s.errors.rmse} for name, s in scores.items()
+    }
+    rows = [Row(name, {"snippets": len(scores[name].errors.errors), **values}) for name, values in errors.items()]
+    if median:
+        rows.append(median_row(f"median of {len(rows)}", list(errors.values())))
     return Table("prediction", _COLUMNS, [*rows, *published])
 
 
-def published_snippet_rows(sequence: str, length: int) -> list[Row]:
-    """The papers' figures for snippets of 3 or 5 frames of a KITTI sequence, `09` or `10`."""
-    rows = []
-    for row in published_rows(f"snippet_ate_{length}"):
-        ate, std = row.values.get(f"ate_{sequence}"), row.values.get(f"ate_{sequence}_std")
-        if ate is not None:
-            rows.append(Row(row.name, {"ate": ate}, {} if std is None else {"ate": std}, row.source))
-    return rows
+def comparable_rows(sequence: str | None, scores: Sequence[SnippetScore], choice: Choice = "few") -> list[Row]:
+    """The papers' figures of a KITTI sequence for snippets of this length; none where a score is not of all of them.
+
+    Args:
+        sequence: `09`, `10`, or None for any other.
+        scores: at least one, all of one length.
+        choice: see `published_rows`.
+    """
+    if sequence is None or any(len(score.errors.errors) < WHOLE * score.true for score in scores):
+        return []
+    rows = published_rows(f"snippet_ate_{scores[0].errors.length}", choice)
+    keys = {"ate": f"ate_{sequence}", "ate_std": f"ate_{sequence}_std"}
+    return [Row(row.name, {key: row.values[own] for key, own in keys.items()}, source=row.source) for row in rows]
 
 
 def snippet_notes(score: SnippetScore) -> list[str]:

@@ -11,7 +11,7 @@ root-mean-square error, but it divides by L and not by its root: the true one is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -139,7 +139,7 @@ def _snippets(source: Trajectory | Mapping[int, Trajectory], length: int) -> Map
         return source
     numbers = source.times.astype(int) if source.times_are_indices else np.arange(len(source))
     return {
-        int(numbers[i]): Trajectory(source.times[i : i + length], source.T_wc[i : i + length])
+        int(numbers[i]): replace(source, times=source.times[i : i + length], T_wc=source.T_wc[i : i + length])
         for i in range(len(source) - length + 1)
         if numbers[i + length - 1] - numbers[i] == length - 1
     }

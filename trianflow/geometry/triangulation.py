@@ -71,6 +71,26 @@ def triangulate(p_a: Tensor, p_b: Tensor, T_ba: Tensor, K: Tensor) -> tuple[Tens
     return X_a, transform(T_ba, X_a)
 
 
+def inverse_depths(x_a: Tensor, x_b: Tensor, T_ba: Tensor) -> tuple[Tensor, Tensor]:
+    """Inverse depths in a of matches, which are linear in them and so free of the bias that depths have.
+
+    Args:
+        x_a, x_b: `(..., N, 2)` normalised image coordinates.
+        T_ba: `(..., 4, 4)`.
+
+    Returns:
+        `(..., N)` inverse depths along z of a, negative behind the camera, and how far x_b moves by one unit of
+        them: the standard deviation of a match over it is that of the inverse depth.
+    """
+    R, t = T_ba[..., :3, :3], T_ba[..., None, :3, 3]
+    far, ray = homogeneous(x_a) @ R.mT, homogeneous(x_b)
+    normal = torch.linalg.cross(ray, t.expand_as(ray))
+    inverse_depth = -(torch.linalg.cross(ray, far) * normal).sum(-1) / normal.square().sum(-1).clamp_min(1e-20)
+    h = far + inverse_depth[..., None] * t
+    along = t[..., :2] - t[..., 2:] * h[..., :2] / h[..., 2:].clamp_min(1e-6)
+    return inverse_depth, along.norm(dim=-1) / h[..., 2].clamp_min(1e-6)
+
+
 def ray_angle_cosine(r_a: Tensor, r_b: Tensor, c_b: Tensor) -> Tensor:
     """Cosine between ray a and the perpendicular dropped from centre a on ray b: about the sine of the parallax angle.
 

@@ -28,6 +28,7 @@ from trianflow.odometry.pair import Guess, KeyFrame, KnownPoints, Motion, Pair
 from trianflow.odometry.preparation import Preparation, with_next
 from trianflow.odometry.step import Step, StepStatus
 from trianflow.odometry.structure import Structure, follow, measure_depth
+from trianflow.odometry.window import SlidingWindow
 from trianflow.pose.pnp import pnp_cost, refine_pnp, reprojection, solve_pnp
 from trianflow.pose.two_view import TwoViewStatus, solve_two_view
 from trianflow.trajectory import Trajectory
@@ -73,6 +74,7 @@ class VisualOdometry:
         self._K = self.camera.K()
         self._key: KeyFrame | None = None
         self._structure = Structure.empty()
+        self._window: SlidingWindow | None = None
         self._size = (self.camera.width, self.camera.height)
         self._last_image: np.ndarray | None = None
         self._last_T_wc = np.eye(4)  # of the last image that was used
@@ -83,7 +85,9 @@ class VisualOdometry:
         self._speed = 0.0  # when a translation was last measured, units a second
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="look-ahead")
         self._times: list[float] = []
-        self._poses: list[np.ndarray] = []
+        self._last_pose = np.eye(4)
+        self._key_poses: list[np.ndarray] = []  # T_wc, the latest of them still subject to the window
+        self._relative: list[tuple[int, np.ndarray]] = []  # key frame and pose in it, of each row
         self._velocity: tuple[np.ndarray, np.ndarray] = (
             np.zeros(3),
             np.zeros(3),
@@ -109,8 +113,8 @@ class VisualOdometry:
 
     @property
     def trajectory(self) -> Trajectory:
-        """All poses so far."""
-        poses = np.stack(self._poses) if self._poses else np.zeros((0, 4, 4))
+        """All poses so far, as the key frames after them have corrected them."""
+        poses = np.array([self._key_poses[key] @ T for key, T in self._relative]).reshape(-1, 4, 4)
         return Trajectory(np.array(self._times, dtype=np.float64), poses)
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[Step]:
@@ -139,7 +143,10 @@ class VisualOdometry:
         if step.status not in (StepStatus.LOST, StepStatus.BRIDGED, StepStatus.DUPLICATE):
             self._measure_velocity(step)
         self._times.append(step.time)
-        self._poses.append(step.T_wc)
+        self._last_pose = step.T_wc
+        if not self._key_poses:
+            self._key_poses.append(step.T_wc)
+        self._relative.append((len(self._key_poses) - 1, np.linalg.inv(self._key_poses[-1]) @ step.T_wc))
         return step
 
     def _track(self, frame: Frame, upcoming: Frame | None) -> Step:
@@ -160,6 +167,10 @@ class VisualOdometry:
         if self._key is None:
             self._key = KeyFrame(frame.index, frame.time, prepared, torch.from_numpy(row.T_wc))
             self._last_T_wc = row.T_wc
+            self._key_poses.append(row.T_wc)
+            if self.config.window.frames and self.config.scale in ("auto", "structure") and prepared.depth is None:
+                self._window = SlidingWindow(self._K, self.config.window)
+                self._window.restart(len(self._key_poses) - 1, invert_pose(self._key.T_wc))
             return replace(row, status=StepStatus.FIRST)
         key = self._key
         right = guess is not None and guess.start is key.prepared.encoded
@@ -171,7 +182,6 @@ class VisualOdometry:
         pair = self._compare(flow)
         motion = self._solve(pair, key, frame.time)
         T_wc = key.T_wc @ invert_pose(motion.T_ck)
-        self._last_T_wc = T_wc.numpy()
         if motion.measured:
             self._filter(pair, motion)
             if motion.scale_source != "velocity" and frame.time > key.time:
@@ -179,10 +189,9 @@ class VisualOdometry:
         self._lost = self._lost + 1 if motion.status is StepStatus.LOST else 0
         self._advances = self._is_new_key(pair, motion)
         if self._advances:
-            lost = motion.status is StepStatus.LOST
-            moved = self._structure.moved(motion.T_ck, self._K, *self._follow(pair.flow))
-            self._structure = Structure.empty() if lost else moved
+            T_wc = self._advance(pair, motion, T_wc)
             self._key = KeyFrame(frame.index, frame.time, prepared, T_wc)
+        self._last_T_wc = T_wc.numpy()
         return replace(
             row,
             T_wc=T_wc.numpy(),
@@ -190,11 +199,30 @@ class VisualOdometry:
             matches=int(pair.matches.valid.sum()),
             inlier_ratio=motion.inlier_ratio,
             parallax=float(pair.view.parallax),
-            scale=float(motion.T_ck[:3, 3].norm()),
+            scale=float((T_wc[:3, 3] - key.T_wc[:3, 3]).norm()),
             scale_source=motion.scale_source,
             key_frame=key.index,
             note=motion.note,
         )
+
+    def _advance(self, pair: Pair, motion: Motion, T_wc: Tensor) -> Tensor:
+        """Make the current frame the key frame: the structure moves on, and the window adjusts; its pose."""
+        lost = motion.status is StepStatus.LOST
+        moved = self._structure.moved(motion.T_ck, self._K, *self._follow(pair.flow))
+        self._structure = Structure.empty() if lost else moved
+        number = len(self._key_poses)
+        if self._window is not None and lost:
+            self._window.restart(number, invert_pose(T_wc))
+        elif self._window is not None:
+            step = self._window.add(number, motion.T_ck, pair)
+            self._structure = self._structure.scaled(step.scale)
+            self._speed *= step.scale
+            T_wc = invert_pose(step.T_cw)
+            for key, T_cw in self._window.poses.items():
+                if key < number:
+                    self._key_poses[key] = invert_pose(T_cw).numpy()
+        self._key_poses.append(T_wc.numpy())
+        return T_wc
 
     def _size_problem(self, image: np.ndarray) -> str | None:
         width, height = self._size
@@ -233,13 +261,13 @@ class VisualOdometry:
 
     def _predict(self, at: float) -> np.ndarray:
         """Pose by constant velocity since the last row."""
-        if not self._poses:
+        if not self._times:
             return np.eye(4)
         seconds = max(at - self._times[-1], 0.0)
         T = np.eye(4)
         T[:3, :3] = Rotation.from_rotvec(self._velocity[0] * seconds).as_matrix()
         T[:3, 3] = self._velocity[1] * seconds
-        return self._poses[-1] @ T
+        return self._last_pose @ T
 
     def _follow(self, flow: FlowPair) -> tuple[Tensor, Tensor]:
         return follow(self._structure.p, flow, self.config.matches.alpha / 3, self.config.matches.beta)

@@ -16,6 +16,7 @@ import torch
 from trianflow.config import OdometryConfig
 from trianflow.data.frames import Frame, FrameSource
 from trianflow.errors import TrianflowError
+from trianflow.files import replacing
 from trianflow.geometry.camera import Camera
 from trianflow.odometry.estimators import Estimators
 from trianflow.odometry.pipeline import VisualOdometry
@@ -92,7 +93,8 @@ def run_odometry(
     """Track every frame and write the results as they come.
 
     `trajectory.tum` and `trajectory.kitti` get a row as soon as a frame is done, flushed: a killed run leaves
-    what it did. `report.json` is written at the start, every ten seconds and at the end; its `state`
+    what it did; at the end they are written anew, each pose as the key frames after it have corrected it.
+    `report.json` is written at the start, every ten seconds and at the end; its `state`
     says whether the run came to its end. `trajectory.png` is drawn at the end, also after an interruption.
 
     Args:
@@ -178,6 +180,9 @@ def _finish(run: OdometryRun, trajectory: Trajectory, truth: Trajectory | None) 
     report.save(out / REPORT)
     if not report.rows:
         return
+    for name in (TUM, KITTI):
+        with replacing(out / name) as beside:
+            run.trajectory.save(beside, name.rpartition(".")[2])
     alignment = "se3" if report.unit == "metres" else "sim3"
     if truth is not None:
         comparable = _comparable(run, truth)
@@ -198,7 +203,8 @@ def _comparable(run: OdometryRun, truth: Trajectory) -> Trajectory:
     """The estimate with frame numbers for times where the truth has those: strides find their rows."""
     if not truth.times_are_indices:
         return run.trajectory
-    return Trajectory(np.array([row["index"] for row in run.report.rows], np.float64), run.trajectory.T_wc)
+    numbers = np.array([row["index"] for row in run.report.rows])
+    return Trajectory(numbers, run.trajectory.T_wc, times_are_indices=True)
 
 
 def _evaluate(truth: Trajectory, estimate: Trajectory, alignment: str) -> dict[str, object]:

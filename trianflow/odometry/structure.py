@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +49,10 @@ class Structure:
     def select(self, keep: Tensor) -> Structure:
         """The points where `keep` `(M,)` is True."""
         return Structure(self.p[keep], self.log_depth[keep], self.variance[keep])
+
+    def scaled(self, scale: float) -> Structure:
+        """The points at `scale` times their depth."""
+        return Structure(self.p, self.log_depth + math.log(scale), self.variance)
 
     def fused(self, log_depth: Tensor, variance: Tensor) -> Structure:
         """Inverse-variance mean with a measurement `(M,)` of the same points; those that disagree are dropped.

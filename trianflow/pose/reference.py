@@ -161,5 +161,6 @@ def _each_pair(
         parallax[i] = (b - project(homogeneous(normalize_pixels(a, K[i])) @ R.T, K[i])).norm(dim=-1).median()
         motion[i] = (b - a).norm(dim=-1).median()
     unknown = torch.full((B,), math.pi, dtype=torch.float64)
-    view = TwoView(T_ba, F_ba, inlier, status, noise, parallax, motion, unknown)
+    information = torch.zeros(B, 5, 5, dtype=torch.float64)
+    view = TwoView(T_ba, F_ba, inlier, status, noise, parallax, motion, unknown, information)
     return TwoView(**{k: v.to(p_a.dtype) if v.is_floating_point() else v for k, v in vars(view).items()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import Any, Literal
 
 import torch
@@ -17,6 +18,9 @@ from trianflow.inference import choose_precision
 from trianflow.systems.config import LossWeights
 from trianflow.systems.trianflow import StepResult, TrianFlow
 from trianflow.training.config import TrainConfig
+
+# One process of a machine reads all data for the first time, or validates, while the others wait for it.
+_PATIENCE = timedelta(hours=6)
 
 
 class _Autocast(MixedPrecision):
@@ -74,7 +78,7 @@ def make_fabric(config: TrainConfig) -> Fabric:
         accelerator=accelerator,
         devices=local,
         num_nodes=nodes,
-        strategy=DDPStrategy() if local * nodes > 1 else "auto",
+        strategy=DDPStrategy(timeout=_PATIENCE) if local * nodes > 1 else "auto",
         plugins=plugins or None,
     )
 

@@ -17,7 +17,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     text = str(error).lower()
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
-    killed = "dataloader worker" in text and ("killed by signal" in text or "exited unexpectedly" in text)
+    deaths = ("killed by signal: killed", "killed by signal: bus error", "exited unexpectedly")
+    killed = "dataloader worker" in text and any(death in text for death in deaths)
     return isinstance(error, MemoryError) or killed or "allocate memory" in text or "out of memory" in text
 
 

@@ -107,11 +107,12 @@ class TrainingProgress:
     Args:
         stage: its name.
         first, last: steps done before and at the end.
+        later: steps of the stages to come, which are taken to be as fast.
         quiet: show nothing but messages.
     """
 
-    def __init__(self, stage: str, first: int, last: int, quiet: bool) -> None:
-        self._stage, self._first, self._last, self._quiet = stage, first, last, quiet
+    def __init__(self, stage: str, first: int, last: int, later: int, quiet: bool) -> None:
+        self._stage, self._first, self._last, self._later, self._quiet = stage, first, last, later, quiet
         self._step = first
         self._begin = self._told = time.monotonic()
         self._bar: tqdm | None = None
@@ -121,17 +122,18 @@ class TrainingProgress:
     def advance(self, words: str) -> None:
         """One step is done."""
         self._step += 1
+        now = time.monotonic()
+        rate = (self._step - self._first) / max(now - self._begin, 1e-9)
+        left, whole = (timedelta(seconds=round((self._last + n - self._step) / rate)) for n in (0, self._later))
+        all_stages = f", all stages about {whole}" if self._later else ""
         if self._bar is not None:
-            self._bar.set_postfix_str(words, refresh=False)
+            self._bar.set_postfix_str(words + all_stages, refresh=False)
             self._bar.update()
             return
-        now = time.monotonic()
         if self._quiet or (now - self._told < _LINE_EVERY and self._step < self._last):
             return
         self._told = now
-        rate = (self._step - self._first) / max(now - self._begin, 1e-9)
-        left = timedelta(seconds=round((self._last - self._step) / rate))
-        self.say(f"{self._stage} {self._step}/{self._last}  {rate:.2f} steps/s  {left} left  {words}")
+        self.say(f"{self._stage} {self._step}/{self._last}  {rate:.2f} steps/s  {left} left{all_stages}  {words}")
 
     def say(self, text: str) -> None:
         """A line that the bar does not swallow."""

@@ -30,8 +30,6 @@ from trianflow.training.stopping import Stopping
 from trianflow.training.sync_norm import synchronize_norms
 from trianflow.training.validation import FIGURES, validate
 
-__all__ = ["LAST", "Trainer", "TrainingOutcome"]
-
 _UNSOLVED = 20  # steps in a row without geometry that are worth a warning
 _ADVICE = "until the flow is better, what depends on it is not learned; a longer stage flow may be needed"
 
@@ -98,6 +96,7 @@ class Trainer:
             (name, stage, stage.length(len(self.train_pairs), config.batch_size))
             for name, stage in config.stages.listed()
         ]
+        self._names = [name for name, *_ in self.stages]
         self._require_agreement()
         with together(self.fabric), memory_guarded(config):
             self.system = self._make_system()
@@ -119,11 +118,10 @@ class Trainer:
         Raises:
             TrianflowError: no finite gradient for `max_skipped` steps in a row, out of memory, data that fails.
         """
-        names = [name for name, *_ in self.stages]
         first, finished = 0, True
         if (state := self._checkpoint) is not None:
-            first = names.index(state.stage)
-            if first == len(names) - 1 and state.step >= self.stages[-1][-1]:
+            first = self._names.index(state.stage)
+            if first == len(self._names) - 1 and state.step >= self.stages[-1][-1]:
                 return TrainingOutcome(True, state.total_step, state.skipped[0], {})
         self._state.start_clock()
         log: RunLog | None = None
@@ -153,7 +151,8 @@ class Trainer:
         if state is not None and state.scaler and scaler_of(self.fabric) is not None:
             scaler_of(self.fabric).load_state_dict(state.scaler)
         model, optimizer = self.fabric.setup(step, optimizer)
-        progress = TrainingProgress(name, done, length, self.quiet or not self.fabric.is_global_zero)
+        later = sum(steps for *_, steps in self.stages[self._names.index(name) + 1 :])
+        progress = TrainingProgress(name, done, length, later, self.quiet or not self.fabric.is_global_zero)
         config = self.config
         loader = training_loader(self.train_pairs, config, self.fabric, done, length - done)
         unsolved = 0
@@ -236,8 +235,7 @@ class Trainer:
 
     def _finish(self, name: str, length: int) -> bool:
         """Leave the weights of a stage, and a checkpoint from which the next one begins."""
-        names = [n for n, *_ in self.stages]
-        following = names[names.index(name) + 1 :]
+        following = self._names[self._names.index(name) + 1 :]
         self._leave(name)
         self._save(following[0] if following else name, 0 if following else length, None)
         return not following or everywhere(self.fabric, not self._stopping.wanted)
@@ -264,8 +262,8 @@ class Trainer:
 
     def _require_agreement(self) -> None:
         """Check that all processes begin at one place with the same pairs, those of the checkpoint."""
-        names, state = [name for name, *_ in self.stages], self._checkpoint
-        place = [-1, 0, 0] if state is None else [names.index(state.stage), state.step, state.total_step]
+        state = self._checkpoint
+        place = [-1, 0, 0] if state is None else [self._names.index(state.stage), state.step, state.total_step]
         values = [*place, len(self.train_pairs), int(self.train_pairs.digest, 16)]
         require_same(self.fabric, values, "the checkpoint or the training pairs that they see")
         if state is not None:
@@ -329,8 +327,7 @@ class Trainer:
 
     def _export(self, file: str, stage: str) -> None:
         """The networks that have learned so far, as a weight file with its card."""
-        names = [name for name, *_ in self.stages]
-        trained = {network for _, s, _ in self.stages[: names.index(stage) + 1] for network in s.train}
+        trained = {network for _, s, _ in self.stages[: self._names.index(stage) + 1] for network in s.train}
         card = weight_card(self.config, stage, self._state.steps, self._state.figures, self._state.measured)
         self.folder.export(file, self.system, "depth" in trained, card)
 

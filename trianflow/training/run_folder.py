@@ -62,8 +62,8 @@ class RunFolder:
         with self.writing():
             for name in (LAST, CONFIG, METRICS, VALIDATION, *weights):
                 (self.path / name).unlink(missing_ok=True)
-            for events in (self.path / BOARD).glob("events.out.tfevents.*"):
-                events.unlink()
+            for file in [*(self.path / BOARD).glob("events.out.tfevents.*"), *self.path.glob(f"*_{BAD_BATCH}")]:
+                file.unlink()
 
     def write_config(self, config: TrainConfig) -> None:
         """Note what was asked for."""

@@ -10,9 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from trianflow.errors import TrianflowError
 from trianflow.evaluation.flow import ErrorMaps
 from trianflow.evaluation.flow_files import HISTOGRAM
+from trianflow.visualization.style import FAINT, INK, line_styles, new_figure, save_figure, style_axes
 
 # KITTI's colours, and the error at which each begins: 1 is the bound of an outlier (3 pixels and 5 %)
 _BOUNDS = np.array([0, 0.0625, 0.125, 0.25, 0.5, 1, 2, 4, 8, 16])
@@ -23,8 +23,6 @@ _COLORS = np.array(
     ],
     np.uint8,
 )
-_INK, _FAINT = "#1f2933", "#8a94a3"
-_LINES = ("#1d5fd1", "#d9480f", "#0b8a6b", "#8b3fc7", "#c99700", "#0891b2")
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def plot_flow_errors(
     """Draw the cumulative distribution of the error of each set of predictions, and errors of some images.
 
     Args:
-        path: the picture; its folder must exist. The suffix chooses the format (png, pdf, svg).
+        path: the picture; its folder must exist.
         histograms: of `FlowScores`, by name.
         pictures: below one another.
         title: over the picture.
@@ -68,31 +66,21 @@ def plot_flow_errors(
     Raises:
         TrianflowError: the file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     width = 9.0
     heights = [0.45 + 0.93 * width * p.maps.error.shape[0] / p.maps.error.shape[1] for p in pictures]
-    figure = Figure(figsize=(width, 4.6 + sum(heights)), dpi=130, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(width, 4.6 + sum(heights), title)
     axes = np.atleast_1d(figure.subplots(1 + len(pictures), 1, height_ratios=[4.2, *heights]))
-    for (name, counts), color in zip(histograms.items(), _LINES * (1 + len(histograms) // len(_LINES))):
+    for (name, counts), style in zip(histograms.items(), line_styles(len(histograms))):
         share = 100 * np.cumsum(counts[:-1]) / max(counts.sum(), 1)
-        axes[0].plot(HISTOGRAM[1:], share, color=color, linewidth=1.8, label=name)
+        axes[0].plot(HISTOGRAM[1:], share, label=name, **style)
     _style(axes[0])
     for axis, picture in zip(axes[1:], pictures):
         axis.imshow(_thickened(color_error(picture.maps)), interpolation="nearest")
-        axis.set_title(picture.title, loc="left", fontsize=9.5, color=_INK)
+        axis.set_title(picture.title, loc="left", fontsize=9.5, color=INK)
         axis.set_axis_off()
     if pictures:
         _key(axes[-1])
-    if title:
-        figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold", color=_INK)
-    try:
-        figure.savefig(path)
-    except (OSError, ValueError) as error:  # ValueError: a suffix that matplotlib does not know
-        reason = error.strerror if isinstance(error, OSError) else str(error).split(" (")[0]
-        raise TrianflowError(f"{path}: cannot write the picture: {reason}") from error
+    save_figure(figure, path)
 
 
 def _thickened(colors: np.ndarray) -> np.ndarray:
@@ -105,22 +93,17 @@ def _thickened(colors: np.ndarray) -> np.ndarray:
 
 
 def _style(axis: Any) -> None:
+    style_axes(axis)
     axis.set_xscale("log")
     axis.set_xlim(0.05, 200)
     axis.set_ylim(0, 100)
-    axis.axvline(3, color=_FAINT, linewidth=1, linestyle=(0, (4, 3)))
-    axis.annotate("3 px", (3, 2), xytext=(4, 0), textcoords="offset points", fontsize=8.5, color=_FAINT)
+    axis.axvline(3, color=FAINT, linewidth=1, linestyle=(0, (4, 3)))
+    axis.annotate("3 px", (3, 2), xytext=(4, 0), textcoords="offset points", fontsize=8.5, color=FAINT)
     axis.set_xticks([0.1, 0.3, 1, 3, 10, 30, 100], ["0.1", "0.3", "1", "3", "10", "30", "100"])
     axis.minorticks_off()
-    axis.set_xlabel("end-point error (pixels)", color=_INK)
-    axis.set_ylabel("pixels with at most this error (%)", color=_INK)
-    axis.grid(True, color="#e6e9ee", linewidth=0.8)
-    axis.set_axisbelow(True)
-    for name, spine in axis.spines.items():
-        spine.set_visible(name in ("left", "bottom"))
-        spine.set_color(_FAINT)
-    axis.tick_params(color=_FAINT, labelcolor=_INK, labelsize=9)
-    axis.legend(loc="lower right", frameon=False, fontsize=9, labelcolor=_INK)
+    axis.set_xlabel("end-point error (pixels)")
+    axis.set_ylabel("pixels with at most this error (%)")
+    axis.legend(loc="lower right", frameon=False, fontsize=9, labelcolor=INK)
 
 
 def _key(axis: Any) -> None:
@@ -141,5 +124,5 @@ def _key(axis: Any) -> None:
         fontsize=8.5,
         handlelength=1.2,
         columnspacing=1.2,
-        labelcolor=_INK,
+        labelcolor=INK,
     )

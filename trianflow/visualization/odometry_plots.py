@@ -9,14 +9,14 @@ import numpy as np
 
 from trianflow.errors import TrianflowError
 from trianflow.evaluation.odometry import OdometryMetrics
-from trianflow.visualization.trajectory_plot import INK, line_styles, save_figure, style_axes
+from trianflow.visualization.style import legend_below, line_styles, new_figure, save_figure, style_axes
 
 
 def plot_length_errors(path: str | Path, results: Mapping[str, OdometryMetrics], title: str = "") -> None:
     """Draw KITTI's t_err and r_err over the segment length, a line for each estimate; write the picture.
 
     Args:
-        path: the picture; its folder must exist. The suffix chooses the format (png, pdf, svg).
+        path: the picture; its folder must exist.
         results: name of the estimate to its metrics; all of one truth and one alignment.
         title: over the picture.
 
@@ -26,12 +26,7 @@ def plot_length_errors(path: str | Path, results: Mapping[str, OdometryMetrics],
     drawn = {name: m for name, m in results.items() if m.segments}
     if not drawn:
         raise TrianflowError(f"{path}: no estimate has a segment of the lengths asked for: no curve to draw")
-
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4.4), dpi=150, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9, 4.4, title)
     left, right = figure.subplots(1, 2)
     for (name, m), style in zip(drawn.items(), line_styles(len(drawn))):
         lengths = [e.length for e in m.per_length]
@@ -43,19 +38,7 @@ def plot_length_errors(path: str | Path, results: Mapping[str, OdometryMetrics],
         axes.set_ylabel(label)
         style_axes(axes)
         axes.set_ylim(bottom=0)
-    if title:
-        figure.suptitle(title, x=0.02, ha="left", fontsize=13, fontweight="bold", color=INK)
-    handles, labels = left.get_legend_handles_labels()
     alignment = next(iter(drawn.values())).alignment
-    figure.legend(
-        handles,
-        labels,
-        title=f"alignment to the truth: {alignment.label}",
-        title_fontproperties={"size": 9.5},
-        loc="outside lower center",
-        ncols=int(np.clip(108 // (max(map(len, labels)) + 8), 1, 5)),
-        frameon=False,
-        fontsize=9.5,
-        labelcolor=INK,
-    )
+    handles, labels = left.get_legend_handles_labels()
+    legend_below(figure, handles, labels, f"alignment to the truth: {alignment.label}")
     save_figure(figure, path)

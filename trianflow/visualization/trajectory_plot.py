@@ -12,10 +12,9 @@ import numpy as np
 from trianflow.errors import TrianflowError
 from trianflow.evaluation.alignment import Alignment, align_trajectories
 from trianflow.trajectory import Trajectory
+from trianflow.visualization.style import INK, legend_below, line_styles, new_figure, save_figure, style_axes
 
-INK = "#1f2933"
-_FAINT, _TRUTH, _END = "#8a94a3", "#b3bac5", "#c2410c"
-_LINES = ("#1d5fd1", "#d9480f", "#0b8a6b", "#8b3fc7", "#c99700", "#0891b2")
+_TRUTH, _END = "#b3bac5", "#c2410c"
 _MARKS = {
     "static": "#0891b2",
     "rotation_only": "#8b3fc7",
@@ -40,9 +39,9 @@ def plot_trajectory(
     over the path length, drawn on a scale of its own.
 
     Args:
-        path_png: the picture; its folder must exist. The suffix chooses the format (png, pdf, svg).
+        path_png: the picture; its folder must exist.
         est: one trajectory, or several by name.
-        gt: the truth in metres; None draws the estimates as they are.
+        gt: the truth in metres, drawn as far as there are estimates; None draws the estimates as they are.
         status: one word a pose of a single estimate; poses whose status is not `ok` are marked.
         title: over the picture.
         alignment: how each estimate is laid over the truth; named in the legend.
@@ -59,11 +58,7 @@ def plot_trajectory(
         raise ValueError("status is one word for each pose of a single estimate")
     lines, truth = _align(named, gt, Alignment(alignment))
 
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 8.6), dpi=150, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 8.6, title)
     above, side = figure.subplots(2, 1, height_ratios=[4, 1])
     if truth is not None:
         for axes, x, y in ((above, *_above(truth)), (side, *_side(truth))):
@@ -87,37 +82,26 @@ def plot_trajectory(
     for axes in (above, side):
         style_axes(axes)
     figure.align_ylabels([above, side])
-    if title:
-        figure.suptitle(title, x=0.02, ha="left", fontsize=13, fontweight="bold", color=INK)
     legend = dict(zip(*reversed(above.get_legend_handles_labels())))  # one entry a label
-    figure.legend(
-        legend.values(),
-        legend.keys(),
-        title=f"alignment to the truth: {Alignment(alignment).label}" if gt is not None else None,
-        title_fontproperties={"size": 9.5},
-        loc="outside lower center",
-        ncols=int(np.clip(108 // (max(map(len, legend)) + 8), 1, 5)),
-        frameon=False,
-        fontsize=9.5,
-        labelcolor=INK,
-    )
+    aligned = f"alignment to the truth: {Alignment(alignment).label}" if gt is not None else None
+    legend_below(figure, list(legend.values()), list(legend), aligned)
     save_figure(figure, path_png)
 
 
 def _align(
     named: Mapping[str, Trajectory], gt: Trajectory | None, alignment: Alignment
 ) -> tuple[dict[str, Trajectory], Trajectory | None]:
-    """The trajectories to draw by name, and the truth, in one world."""
+    """The trajectories to draw by name, and the truth as far as they go, in one world."""
     if gt is None:
         return {name: t.relative_to_first() for name, t in named.items()}, None
     pairs = {name: align_trajectories(gt, t, alignment) for name, t in named.items()}
-    begin = min(p.gt_index[0] for p in pairs.values())
+    begin, end = min(p.gt_index[0] for p in pairs.values()), max(p.gt_index[-1] for p in pairs.values()) + 1
     T_first = np.linalg.inv(gt.T_wc[begin])  # estimates may begin at different frames of the truth
     lines = {}
     for name, p in pairs.items():
         T_0 = T_first @ gt.T_wc[p.gt_index[0]]
         lines[name] = Trajectory(p.est.times, T_0 @ p.est.T_wc)
-    return lines, Trajectory(gt.times, T_first @ gt.T_wc)
+    return lines, Trajectory(gt.times[begin:end], T_first @ gt.T_wc[begin:end])
 
 
 def _above(trajectory: Trajectory) -> tuple[np.ndarray, np.ndarray]:
@@ -150,38 +134,3 @@ def _ends(axes: Any, x: np.ndarray, y: np.ndarray) -> None:
     }
     axes.plot(x[:1], y[:1], marker="o", markersize=9, color=INK, label="start", **style)
     axes.plot(x[-1:], y[-1:], marker="s", markersize=8, color=_END, label="end", **style)
-
-
-def line_styles(n: int) -> list[dict[str, Any]]:
-    """Colour and dashes of n lines: six colours, then the same ones dashed, dotted, dash-dotted."""
-    dashes = ("-", "--", ":", "-.")
-    return [
-        {"color": _LINES[i % len(_LINES)], "linestyle": dashes[i // len(_LINES) % len(dashes)], "linewidth": 1.6}
-        for i in range(n)
-    ]
-
-
-def style_axes(axes: Any) -> None:
-    """A quiet frame: no top and right spine, faint grid behind the lines."""
-    axes.grid(True, color="#e6e9ee", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.margins(0.06, 0.08)
-    for name, spine in axes.spines.items():
-        spine.set_visible(name in ("left", "bottom"))
-        spine.set_color(_FAINT)
-    axes.tick_params(color=_FAINT, labelcolor=INK, labelsize=9)
-    axes.xaxis.label.set_color(INK)
-    axes.yaxis.label.set_color(INK)
-
-
-def save_figure(figure: Any, path: str | Path) -> None:
-    """Write a matplotlib figure.
-
-    Raises:
-        TrianflowError: the file cannot be written, or the suffix is no format.
-    """
-    try:
-        figure.savefig(path)
-    except (OSError, ValueError) as e:  # ValueError: a suffix that matplotlib does not know
-        reason = e.strerror if isinstance(e, OSError) else str(e).split(" (")[0]
-        raise TrianflowError(f"{path}: cannot write the picture: {reason}") from e

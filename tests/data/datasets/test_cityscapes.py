@@ -53,7 +53,7 @@ def test_official_layout(tmp_path: Path) -> None:
     frame = next(sequence.frames.select([2]))
     assert frame.image[0, 0, 0] == 9
     assert frame.image.shape == (1024, 2048, 3)
-    assert frame.time == 177 / 17
+    assert (frame.time, sequence.number(2)) == (177 / 17, 177)
     camera = sequence.camera
     assert (camera.fx, camera.fy, camera.cx, camera.cy) == (2262.52, 2265.3017905988554, 1096.98, 513.137)
     cropped = open_cityscapes(tmp_path, crop=True).sequences[2]
@@ -86,7 +86,9 @@ def test_planted_faults(tmp_path: Path) -> None:
         "train/zurich/zurich_000000_000019",
     ]
     text = "\n".join(found.problems)
-    assert "aachen.txt: no image of a snippet and left out" in text
+    assert found.notes == (
+        f"{files[0].parent}: left out aachen.txt: no images of a snippet; remove what does not belong there",
+    )
     assert "bochum_000000_000019_camera.json: no intrinsic with fx, fy, u0 and v0; unpack it again" in text
     assert "belongs to 30 images of bremen, these are left out; unpack camera_trainvaltest.zip" in text
     first = found.sequences[0]
@@ -109,3 +111,11 @@ def test_archives_that_are_not_unpacked(tmp_path: Path) -> None:
     (tmp_path / "camera").rename(tmp_path / "elsewhere")
     with pytest.raises(TrianflowError, match=r"no camera file in .* belongs to 30 images of aachen"):
         open_cityscapes(tmp_path)
+
+
+def test_a_picture_of_another_size_is_not_cut(tmp_path: Path) -> None:
+    files = write_snippet(tmp_path, "aachen_000000", 0)
+    cv2.imwrite(str(files[3]), np.zeros((2048, 4096, 3), np.uint8))
+    frames = list(open_cityscapes(tmp_path, crop=True).sequences[0].frames.select(range(2, 5)))
+    assert [frame.problem for frame in frames] == ["", "size 4096x2048 differs from 2048x1024", ""]
+    assert frames[0].image.shape == (768, 2048, 3)

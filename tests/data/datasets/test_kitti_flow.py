@@ -103,11 +103,12 @@ def test_2015_as_unpacked(kitti2015: Path, below: str) -> None:
     truth = scene.flow(0)
     np.testing.assert_array_equal(truth.flow_ab, true_flow(1))
     np.testing.assert_array_equal(truth.visible, np.isfinite(visible(true_flow(1))).all(-1))
-    np.testing.assert_allclose(scene.disparity(0), np.arange(H * W).reshape(H, W) / 16)
+    folder = KittiFlowFolder.find(kitti2015)
+    np.testing.assert_allclose(folder.disparity("000001"), np.arange(H * W).reshape(H, W) / 16)
     objects = scene.instances(0)
     assert objects.dtype == np.int32
     assert (objects == 2).sum() == 30
-    assert scene.flow(1) is scene.disparity(1) is scene.instances(1) is scene.depth(0) is None
+    assert scene.flow(1) is scene.instances(1) is scene.depth(0) is None
 
 
 def test_2012_as_unpacked(kitti2012: Path) -> None:
@@ -155,9 +156,9 @@ def test_planted_faults_are_named_and_the_rest_goes_on(kitti2015: Path) -> None:
 
     content = open_kitti_flow(kitti2015)
     assert [s.name for s in content.sequences] == [f"{i:06d}" for i in (1, 3, 4, 5, 6, 7)]
-    stray, missing, size = content.problems
-    assert "image_2/notes.txt" in stray
-    assert "move" in stray
+    (stray,) = content.notes
+    missing, size = content.problems
+    assert f"{training / 'image_2'}: left out notes.txt: no files of KITTI; remove" in stray
     assert "image_2/000000_11.png: missing" in missing
     assert "unpack data_scene_flow.zip again" in missing
     assert f"image_2/000002_11.png: {W + 4}x{H} pixels, but the first frame has {W}x{H}" in size
@@ -183,7 +184,7 @@ def test_planted_faults_are_named_and_the_rest_goes_on(kitti2015: Path) -> None:
     with pytest.raises(TrianflowError, match=r"000004_10\.png"):
         by_name["000004"].instances(0)
     with pytest.raises(TrianflowError, match=r"000006_10\.png"):
-        by_name["000006"].disparity(0)
+        KittiFlowFolder.find(kitti2015).disparity("000006")
     assert by_name["000005"].camera.width == W
     np.testing.assert_array_equal(by_name["000007"].flow(0).flow_ab, true_flow(7))
 
@@ -210,7 +211,9 @@ def test_whole_folders_missing(kitti2015: Path) -> None:
     assert "flow_noc: missing" in noc
     assert content.sequences[0].flow(0).visible is None
     (kitti2015 / "data_scene_flow_calib.zip").write_bytes(b"PK")
-    assert "data_scene_flow_calib.zip is not unpacked" in open_kitti_flow(kitti2015).problems[0]
+    assert (
+        f"unpack {kitti2015 / 'data_scene_flow_calib.zip'}, which lies there" in open_kitti_flow(kitti2015).problems[0]
+    )
     shutil.rmtree(training / "image_2")
     with pytest.raises(TrianflowError, match=r"image_2 is missing; unpack data_scene_flow\.zip"):
         open_kitti_flow(kitti2015)
@@ -241,13 +244,13 @@ def test_not_unpacked_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(TrianflowError, match=r"data_scene_flow\.zip: an archive that is not unpacked"):
         open_kitti_flow(tmp_path)
     archive.unlink()
-    with pytest.raises(TrianflowError, match=r"neither KITTI 2015.*name the folder that holds 'training'"):
+    with pytest.raises(TrianflowError, match=r"expected KITTI 2015.*name the folder that holds 'training'"):
         open_kitti_flow(tmp_path)
     with pytest.raises(TrianflowError, match="no such folder"):
         open_kitti_flow(tmp_path / "nowhere")
     odometry = tmp_path / "sequences" / "00"
     save(odometry / "image_2" / "000000.png", np.zeros((H, W, 3), np.uint8))
-    with pytest.raises(TrianflowError, match="neither KITTI 2015"):
+    with pytest.raises(TrianflowError, match="expected KITTI 2015"):
         open_kitti_flow(odometry)
 
 

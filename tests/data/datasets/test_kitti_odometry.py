@@ -17,7 +17,7 @@ from .test_velodyne import in_loops
 
 
 def only(root: Path, camera: int | None = None):
-    (sequence,) = open_kitti_odometry(root, camera).sequences
+    (sequence,) = open_kitti_odometry(root, () if camera is None else (camera,)).sequences
     return sequence
 
 
@@ -35,7 +35,7 @@ def test_the_official_layout(tmp_path: Path, below: str) -> None:
     assert [f.time for f in sequence.frames] == pytest.approx([0.103 * i for i in range(6)])
     assert all(f.image is not None and f.image.shape == (HEIGHT, WIDTH, 3) for f in sequence.frames)
     assert content.sequences[2].poses is None
-    assert (sequence.speed(0), sequence.flow(0), sequence.disparity(0)) == (None, None, None)
+    assert (sequence.speed(0), sequence.flow(0), sequence.instances(0)) == (None, None, None)
     assert pickle.loads(pickle.dumps(sequence)).name == "00"
 
 
@@ -101,9 +101,10 @@ def test_colour_is_preferred(tmp_path: Path) -> None:
             file.unlink()
     assert only(tmp_path).frames.files[0].parent.name == "image_0"
     with pytest.raises(TrianflowError, match=r"image_2: no numbered images.*data_odometry_color\.zip"):
-        open_kitti_odometry(tmp_path, 2)
-    with pytest.raises(UsageError, match="cameras 0 to 3, not 4"):
-        open_kitti_odometry(tmp_path, 4)
+        open_kitti_odometry(tmp_path, (2,))
+    for cameras in ((4,), (2, 3)):
+        with pytest.raises(UsageError, match=f"one of the cameras 0 to 3, not {cameras[0]}"):
+            open_kitti_odometry(tmp_path, cameras)
 
 
 def test_a_frame_that_is_missing_moves_no_other(tmp_path: Path) -> None:
@@ -168,23 +169,42 @@ def test_a_damaged_row_of_poses_leaves_the_frames(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "times", "line", "frames"),
     [
-        ("0.0\n0.1\n0.2\n", "it has 3 times, but the last frame is 5"),
-        ("0.0\n0.1\n0.3\n0.2\n0.5\n0.6\n", "its times do not rise after line 3"),
-        ("0.0\n0.1\nnan\n0.3\n0.5\n0.6\n", "its times do not rise after line 2"),
-        ("0.0\n0.1\nx\n", "line 3 is no time"),
+        ("0.0\n0.1\n0.2\n", (0, 0.1, 0.2, 0.3, 0.4, 0.5), 4, "3-5"),
+        ("0.0\n0.1\n0.3\n0.2\n0.5\n0.6\n", (0, 0.1, 0.3, 0.4, 0.5, 0.6), 4, "3"),
+        ("0.0\n0.1\nnan\n0.3\n0.5\n0.6\n", (0, 0.1, 0.2, 0.3, 0.5, 0.6), 3, "2"),
+        ("0.0\n0.1\n99\n0.3\n0.5\n0.6\n", (0, 0.1, 0.2, 0.3, 0.5, 0.6), 3, "2"),
+        ("9\n0.1\n0.2\n0.3\n0.4\n0.5\n", (0, 0.1, 0.2, 0.3, 0.4, 0.5), 1, "0"),
+        ("0.0\n0.2\nx\n", (0, 0.2, 0.4, 0.6, 0.8, 1.0), 3, "2-5"),
     ],
 )
-def test_times_that_do_not_fit(tmp_path: Path, text: str, message: str) -> None:
+def test_a_time_that_is_broken_costs_no_other(
+    tmp_path: Path, text: str, times: tuple[float, ...], line: int, frames: str
+) -> None:
     write_odometry(tmp_path)
     path = tmp_path / "sequences/00/times.txt"
     path.write_text(text)
     sequence = only(tmp_path)
-    np.testing.assert_allclose(sequence.frames.times, np.arange(6) / 10)
-    np.testing.assert_allclose(sequence.poses.times, np.arange(6) / 10)
+    np.testing.assert_allclose(sequence.frames.times, times, atol=1e-12)
+    np.testing.assert_array_equal(sequence.poses.times, sequence.frames.times)
     assert sequence.problems == (
-        f"{path}: {message}; frames are taken as 10 a second, unpack data_odometry_color.zip again",
+        f"{path}:{line}: no time between its neighbours'; the times of the frames {frames} are made of the others',"
+        " unpack data_odometry_color.zip again",
+    )
+
+
+@pytest.mark.parametrize(("text", "message"), [("x\n", "no time in it"), (None, "No such file or directory")])
+def test_without_times(tmp_path: Path, text: str | None, message: str) -> None:
+    write_odometry(tmp_path)
+    path = tmp_path / "sequences/00/times.txt"
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    sequence = only(tmp_path)
+    np.testing.assert_allclose(sequence.frames.times, np.arange(6) / 10)
+    assert sequence.problems == (
+        f"{path}: {message}; frames are taken as 10 frames a second, unpack data_odometry_color.zip again",
     )
 
 
@@ -217,8 +237,7 @@ def test_files_that_do_not_belong_there(tmp_path: Path) -> None:
     sequence = only(tmp_path)
     assert len(sequence) == 6
     assert sequence.problems == (
-        f"{images}: left out .DS_Store, 20240131120000.png, plot.png, not numbered images;"
-        " remove what does not belong there",
+        f"{images}: left out 20240131120000.png, plot.png: not numbered images; remove what does not belong there",
     )
 
 
@@ -273,5 +292,6 @@ def test_nested_folders(tmp_path: Path) -> None:
     content = open_kitti_odometry(tmp_path)
     assert len(content.sequences) == 1
     assert len(content.sequences[0].poses) == 6
-    (problem,) = content.problems
+    (problem,) = content.notes
+    assert content.problems == ()
     assert problem.startswith(f"{tmp_path / 'dataset/dataset/sequences'}: nested deeper than usual; name")

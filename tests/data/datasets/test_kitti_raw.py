@@ -171,18 +171,24 @@ def test_a_drive_of_images_alone(tmp_path: Path) -> None:
     assert f"unpack {DATE}_calib.zip" in sequence.problems[1]
 
 
-def test_times_that_do_not_fit(tmp_path: Path) -> None:
+def test_broken_times_cost_no_others(tmp_path: Path) -> None:
     write_drive(tmp_path)
+    whole = np.array(only(tmp_path).frames.times)
     path = tmp_path / DATE / DRIVE / "image_02" / "timestamps.txt"
     lines = path.read_text().splitlines()
     path.write_text("\n".join(lines[:4]) + "\n")
     sequence = only(tmp_path)
-    np.testing.assert_allclose(sequence.frames.times, np.arange(6) / 10)
-    assert sequence.problems[0].startswith(f"{path}: it has 4 times, but the last frame is 5; frames are taken as 10")
+    np.testing.assert_allclose(sequence.frames.times, whole, rtol=0, atol=1e-6)
+    assert sequence.problems[0].startswith(
+        f"{path}:5: no time between its neighbours'; the times of the frames 4-5 are"
+    )
     path.write_text("\n".join([lines[1], lines[0], *lines[2:]]) + "\n")
-    assert "its times do not rise after line 1" in only(tmp_path).problems[0]
+    sequence = only(tmp_path)
+    np.testing.assert_allclose(sequence.frames.times, [whole[1], whole[1] + 0.05, *whole[2:]], rtol=0, atol=1e-6)
+    assert sequence.problems[0].startswith(f"{path}:2: no time between its neighbours'; the times of the frames 1 are")
     path.write_text("yesterday\n" * 6)
-    assert "line 1 is no time" in only(tmp_path).problems[0]
+    np.testing.assert_allclose(only(tmp_path).frames.times, np.arange(6) / 10)
+    assert "no time in it; frames are taken as 10 frames a second" in only(tmp_path).problems[0]
     path.unlink()
     assert f"{path}: No such file or directory" in only(tmp_path).problems[0]
 
@@ -217,7 +223,7 @@ def test_truncated_and_stray_images(tmp_path: Path) -> None:
     assert "truncated PNG" in frames[0].problem
     assert frames[3].problem == "size 50x14 differs from 96x32"
     assert sequence.problems == (
-        f"{images}: left out trajectory.png, not numbered images; remove what does not belong there",
+        f"{images}: left out trajectory.png: not numbered images; remove what does not belong there",
     )
 
 
@@ -237,8 +243,9 @@ def test_archives_and_nested_folders(tmp_path: Path) -> None:
     assert [s.name for s in content.sequences] == [LEFT, f"{DATE}/{DRIVE}/image_03"]
     assert content.sequences[0].poses is not None
     assert content.sequences[0].depth(0) is not None
-    packed, nested, unsynchronised = content.problems
-    assert packed == f"{root / NEXT}.zip: an archive that is not unpacked; unpack it in {root}"
+    packed, unsynchronised = content.problems
+    (nested,) = content.notes
+    assert packed == f"{root / NEXT}.zip: an archive that is not unpacked; unpack it in {root}, or move it away"
     assert nested == f"{root / DRIVE / DATE / DRIVE}: nested deeper than usual, move it to {root / LEFT[:-9]}"
     assert "neither synchronised nor rectified; download 2011_09_26_drive_0003_sync.zip" in unsynchronised
     shutil.copytree(root / DRIVE / DATE / DRIVE, root / DATE / DRIVE)

@@ -58,8 +58,8 @@ def test_each_depth_image_goes_with_the_nearest_colour_image(tmp_path: Path) -> 
 
 
 def test_raw_values() -> None:
-    raw = np.array([[0, 600, 986, 1057, 1058, 1092, 1093, 2047]], np.uint16)
-    expected = [351.3 / 1092.5, 351.3 / 492.5, 351.3 / 106.5, 351.3 / 35.5, 0, 0, 0, 0]
+    raw = np.array([[0, 1, 599, 600, 986, 1057, 1058, 1092, 1093, 2047, 65535]], np.uint16)
+    expected = [0, 0, 0, 351.3 / 492.5, 351.3 / 106.5, 351.3 / 35.5, 0, 0, 0, 0, 0]
     assert raw_depth(raw.byteswap())[0] == pytest.approx(expected)
 
 
@@ -160,7 +160,7 @@ def test_planted_faults(tmp_path: Path) -> None:
     scene = found.sequences[0]
     text = "\n".join(scene.problems)
     assert f"{depth[3]}: missing or empty" in text
-    assert "Thumbs.db: no file of this dataset and left out" in text
+    assert "office_0001a: left out Thumbs.db: no files of this dataset; remove" in text
     assert f"{depth[4]}: no colour image within 0.1 s, left out (1 of 5 depth images)" in text
     frames = list(scene.frames)
     assert [f.image is None for f in frames] == [False, True, True, False]

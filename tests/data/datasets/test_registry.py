@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
-from trianflow.data.datasets.registry import DATASETS, open_dataset_folder
+from trianflow.data.datasets.registry import DATASETS, OPTIONS, open_dataset_folder
 from trianflow.errors import TrianflowError, UsageError
 
 from .kitti_trees import write_drive, write_odometry
@@ -32,6 +34,19 @@ def test_readers_by_name(tmp_path: Path) -> None:
     assert len(open_dataset_folder("kitti_raw", tmp_path / "raw").sequences) == 2
     with pytest.raises(UsageError, match=r"no dataset is called 'kiti'; there are .*kitti_odometry"):
         open_dataset_folder("kiti", tmp_path)
+
+
+def test_options_are_those_of_the_readers(tmp_path: Path) -> None:
+    for key, kinds in OPTIONS.items():
+        for kind, place in DATASETS.items():
+            module, function = place.split(".")
+            reader = getattr(import_module(f"trianflow.data.datasets.{module}"), function)
+            assert (key in signature(reader).parameters) == (kind in kinds), (key, kind)
+    write_drive(tmp_path)
+    (grey,) = open_dataset_folder("kitti_raw", tmp_path, cameras=[0]).sequences
+    assert grey.name.endswith("image_00")
+    with pytest.raises(UsageError, match="--depth-scale is for folder, not for kitti_raw"):
+        open_dataset_folder("kitti_raw", tmp_path, depth_scale=1000.0)
 
 
 def test_heavy_packages_wait() -> None:

@@ -129,7 +129,7 @@ def test_planted_faults(tmp_path: Path) -> None:
     assert frames[2].problem == "size 10x10 differs from 80x60"
     text = "\n".join(sequence.problems)
     assert "3.png: missing or empty" in text
-    assert "notes.doc: no image and left out" in text
+    assert "left out notes.doc: no images; remove" in text
     assert "poses.txt: 5 poses for 12 images; write one row for every image" in text
     assert "depth for 11 of 12 images; none for 6.png" in text
     assert sequence.poses is not None

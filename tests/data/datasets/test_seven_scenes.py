@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from trianflow.data.datasets.seven_scenes import open_seven_scenes, read_split
+from trianflow.data.datasets.seven_scenes import open_seven_scenes
 from trianflow.errors import TrianflowError
 from trianflow.trajectory import Trajectory
 
@@ -53,6 +53,7 @@ def test_official_layout(root: Path) -> None:
     frames = list(second.frames)
     assert [f.image[0, 0, 0] for f in frames] == [3, 4, 5]
     assert [f.time for f in frames] == [0.1, 4 / 30, 5 / 30]
+    assert [second.number(f.index) for f in frames] == [3, 4, 5]
     depth = second.depth(1)
     assert depth is not None
     assert (depth[0, 0], depth[7, 3]) == (0, 2.0)
@@ -68,16 +69,6 @@ def test_official_layout(root: Path) -> None:
 def test_a_scene_and_a_sequence_can_be_the_root(root: Path) -> None:
     assert [s.name for s in open_seven_scenes(root / "chess").sequences] == ["seq-01", "seq-02"]
     assert [s.name for s in open_seven_scenes(root / "chess" / "seq-02").sequences] == ["seq-02"]
-
-
-def test_split(root: Path) -> None:
-    assert read_split(root / "chess") == {"train": ["seq-01"], "test": ["seq-02"]}
-    (root / "chess" / "TestSplit.txt").write_text("chess\n")
-    with pytest.raises(TrianflowError, match=r"TestSplit\.txt: expected rows like sequence1"):
-        read_split(root / "chess")
-    (root / "chess" / "TrainSplit.txt").unlink()
-    with pytest.raises(TrianflowError, match=r"TrainSplit\.txt: No such file"):
-        read_split(root / "chess")
 
 
 def test_planted_faults(root: Path) -> None:
@@ -98,7 +89,7 @@ def test_planted_faults(root: Path) -> None:
     found = open_seven_scenes(root)
     assert [s.name for s in found.sequences] == ["chess/seq-01", "chess/seq-02"]
     text = "\n".join(found.problems)
-    assert "seq-03.zip: an archive that is not unpacked; unpack it in its folder" in text
+    assert f"seq-03.zip: an archive that is not unpacked; unpack it in {root / 'chess'}, or move it away" in text
     assert f"{root / 'fire' / 'seq-01'}: no colour images (frame-*.color.png); unpack the sequence again" in text
     sequence = found.sequences[0]
     frames = list(sequence.frames)

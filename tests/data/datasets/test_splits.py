@@ -5,16 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from scipy.io import savemat
 
 from trianflow.data.datasets.interface import DatasetContent, DatasetSequence
 from trianflow.data.datasets.kitti_odometry import open_kitti_odometry
 from trianflow.data.datasets.kitti_raw import open_kitti_raw
+from trianflow.data.datasets.nyuv2_raw import open_nyuv2_raw
 from trianflow.data.datasets.splits import (
     ODOMETRY_TEST,
     ODOMETRY_TRAIN,
+    choose_frames,
     eigen_test,
     eigen_test_numbers,
     eigen_train,
+    nyuv2_raw_test,
+    nyuv2_raw_train,
     nyuv2_test,
     nyuv2_train,
     odometry_test,
@@ -23,10 +28,12 @@ from trianflow.data.datasets.splits import (
     take_split,
 )
 from trianflow.data.images import ImageFolder
-from trianflow.errors import UsageError
+from trianflow.errors import TrianflowError, UsageError
 from trianflow.geometry.camera import Camera
 
+from . import test_nyuv2_labelled as labelled
 from .kitti_trees import write_drive, write_odometry
+from .test_nyuv2_raw import write_scene
 
 TEST_DRIVE = "2011_09_26_drive_0048_sync"  # its test frames are 0 to 21
 TRAIN_DRIVE = "2011_09_26_drive_0017_sync"
@@ -90,7 +97,7 @@ def test_odometry(tmp_path: Path) -> None:
     write_odometry(tmp_path, ("00", "09", "10", "11"), scans=False)
     (tmp_path / "sequences/09/image_2/000002.png").unlink()
     content = open_kitti_odometry(tmp_path)
-    train, test = odometry_train(content), odometry_test(content, stride=2)
+    train, test = odometry_train(content), odometry_test(content)
     assert train.frames == tuple(("00", i) for i in range(6))
     assert train.missing[:2] == (
         "00: 4535 of 4541 frames (6-4540)",
@@ -101,7 +108,13 @@ def test_odometry(tmp_path: Path) -> None:
         UsageError, match="no split is called 'zhou'; there are eigen_train, eigen_test, odometry_train"
     ):
         take_split("zhou", content)
-    assert test.frames == (("09", 0), ("09", 4), ("10", 0), ("10", 2), ("10", 4))  # 09 lacks its number 2
+    assert test.frames == (
+        *(("09", i) for i in (0, 1, 3, 4, 5)),
+        *(("10", i) for i in range(6)),
+    )  # 09 lacks its number 2
+    every_second = choose_frames(content, "odometry_test", stride=2)
+    assert every_second.frames == (("09", 0), ("09", 4), ("10", 0), ("10", 2), ("10", 4))
+    assert every_second.missing == test.missing
     assert test.missing == ("09: 1586 of 1591 frames (2, 6-1590)", "10: 1195 of 1201 frames (6-1200)")
 
 
@@ -124,3 +137,31 @@ def test_a_split_of_another_dataset(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no sequence of KITTI odometry"):
         odometry_test(open_kitti_raw(tmp_path / "raw"))
     assert eigen_train(DatasetContent(())).frames == ()
+
+
+def test_a_stride_goes_by_the_numbers_of_the_files(tmp_path: Path) -> None:
+    write_drive(tmp_path, numbers=(3, 4, 5, 6))
+    content = open_kitti_raw(tmp_path, (2,))
+    name = content.sequences[0].name
+    assert choose_frames(content).frames == tuple((name, index) for index in range(4))
+    assert choose_frames(content, stride=3).frames == ((name, 0), (name, 3))
+
+
+def test_raw_scenes_go_by_the_labelled_images(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    for name in ("kitchen_0000", "kitchen_0001a", "kitchen_0001b", "office_0007"):
+        write_scene(raw / "part1" / name, [0.0, 0.1], [0.0, 0.1])
+    content = open_nyuv2_raw(raw)
+    with pytest.raises(TrianflowError, match=r"raw: neither in it nor beside it is nyu_depth_v2_labeled\.mat"):
+        nyuv2_raw_train(content)
+    (tmp_path / "labelled").mkdir()
+    labelled.write(tmp_path / "labelled")  # two images each in kitchen_0000 and kitchen_0001, one in kitchen_0002
+    savemat(tmp_path / "labelled" / "splits.mat", {"trainNdxs": [1, 2, 5], "testNdxs": [3, 4]})
+    train, test = nyuv2_raw_train(content), nyuv2_raw_test(content)
+    assert train.frames == tuple((f"part1/{name}", i) for name in ("kitchen_0000", "office_0007") for i in (0, 1))
+    assert train.missing == ("kitchen_0002: the scene with all of its frames",)
+    assert test.frames == tuple((f"part1/kitchen_0001{part}", i) for part in "ab" for i in (0, 1))
+    assert test.missing == ()
+    write_odometry(tmp_path, scans=False)
+    with pytest.raises(UsageError, match="00: no scene of NYUv2's raw distribution"):
+        nyuv2_raw_test(open_kitti_odometry(tmp_path))

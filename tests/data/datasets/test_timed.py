@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation, Slerp
 
-from trianflow.data.datasets.timed import associate, poses_at, read_listing
+from trianflow.data.datasets.timed import associate, poses_at, poses_of_images, read_listing, rising
 from trianflow.errors import TrianflowError
 from trianflow.trajectory import Trajectory
+
+
+def test_rising_is_the_longest_of_all_choices() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        values = random.integers(0, 9, random.integers(0, 9)).astype(np.float64)
+        values[random.random(len(values)) < 0.1] = np.nan
+        best = 0
+        for choice in itertools.product((False, True), repeat=len(values)):
+            chosen = values[np.array(choice, bool)]
+            if np.isfinite(chosen).all() and (np.diff(chosen) > 0).all():
+                best = max(best, len(chosen))
+        found = rising(values)
+        assert len(found) == best
+        assert (np.diff(found) > 0).all()
+        assert (np.diff(values[found]) > 0).all()
+
+
+def test_of_two_values_that_exclude_each_other_the_earlier_stays() -> None:
+    assert rising(np.array([0.0, 0.3, 0.2, 0.5])).tolist() == [0, 1, 3]
+    assert rising(np.array([np.inf, 1.0, 1.0, -np.inf])).tolist() == [1]
 
 
 def test_association_is_that_of_plain_loops() -> None:
@@ -59,13 +81,27 @@ def test_no_pose_outside_or_across_a_gap() -> None:
     assert poses_at(measured, np.array([5.0])) is None
 
 
+def test_images_without_a_pose_are_counted() -> None:
+    measured, file = _measured(np.arange(0, 1.01, 0.05)), Path("truth.txt")
+    poses, problems = poses_of_images(measured, np.array([0.1, 0.9]), file)
+    assert poses is not None
+    assert (poses.times.tolist(), problems) == ([0.1, 0.9], [])
+    poses, problems = poses_of_images(measured, np.array([-1.0, 0.1, 0.9]), file)
+    assert poses is not None
+    assert poses.times.tolist() == [0.1, 0.9]
+    assert problems == ["truth.txt: no pose for 1 of 3 images; they are used without"]
+    poses, problems = poses_of_images(measured, np.array([5.0]), file)
+    assert poses is None
+    assert problems[0].startswith("truth.txt: no pose at the time of an image; take")
+
+
 def test_listing_leaves_out_bad_rows(tmp_path: Path) -> None:
     file = tmp_path / "rgb.txt"
     file.write_text("# timestamp filename\n1.0 rgb/a.png\n1.5\n0.5 rgb/b.png\nx rgb/c.png\n2.0 rgb/d.png\n")
     times, names, problems = read_listing(file)
     assert (times.tolist(), names) == ([1.0, 2.0], ["rgb/a.png", "rgb/d.png"])
     assert problems == [
-        f"{file}:3: not a time later than the one before and a file name (3 such rows are left out);"
+        f"{file}:3: not a time between its neighbours' and a file name (3 such rows are left out);"
         " download the file again"
     ]
 
@@ -76,3 +112,11 @@ def test_listing_without_rows(tmp_path: Path) -> None:
         read_listing(tmp_path / "rgb.txt")
     with pytest.raises(TrianflowError, match="unpack or download"):
         read_listing(tmp_path / "depth.txt")
+
+
+def test_a_wrong_time_costs_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "rgb.txt"
+    file.write_text("1.0 a.png\n90.0 b.png\n3.0 c.png\n4.0 d.png\n")
+    times, names, problems = read_listing(file)
+    assert (times.tolist(), names) == ([1.0, 3.0, 4.0], ["a.png", "c.png", "d.png"])
+    assert f"{file}:2: " in problems[0]

@@ -139,7 +139,7 @@ def test_planted_faults(root: Path) -> None:
     assert "rgb.txt: No such file" in found.problems[1]
     sequence = found.sequences[0]
     assert any(str(rgb[1]) in p and "unpack or download" in p for p in sequence.problems)
-    assert any("9.png: not in rgb.txt and left out" in p for p in sequence.problems)
+    assert any("rgb: left out 9.png: not in rgb.txt; remove" in p for p in sequence.problems)
     frames = list(sequence.frames)
     assert [f.image is None for f in frames] == [False, True, True, True, False, False]
     assert "No such file" in frames[1].problem

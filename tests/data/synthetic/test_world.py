@@ -35,6 +35,15 @@ def test_one_seed_one_world():
     assert (other.image_a - first.image_a).abs().mean() > 0.02
 
 
+def test_random_scenes_are_those_that_caches_of_pairs_hold():
+    scene = make_scene("street", 7, 2, length=50.0)
+    assert len(scene.shape) == 647
+    assert float(scene.T_ol[:, :3, 3].abs().sum()) == pytest.approx(38307.16871608155, rel=1e-12)
+    assert float(scene.half.double().sum()) == pytest.approx(5129.18350860849, rel=1e-9)
+    assert float(scene.tint.double().sum()) == pytest.approx(1524.9267440065742, rel=1e-9)
+    assert int(scene.texture.sum()) == 15744
+
+
 def test_items_of_a_batch_do_not_know_of_each_other():
     scenes = [
         make_scene("street", 1, 2, length=30.0),

@@ -15,6 +15,7 @@ from trianflow.data.datasets.scanning import (
     content,
     fitted,
     image_files,
+    left_out,
     missing_files,
     packed,
     require_folder,
@@ -50,30 +51,33 @@ def open_cityscapes(root: Path, *, crop: bool = False) -> DatasetContent:
     require_folder(root, f"{_SEQUENCE} and {_CAMERA}")
     problems = packed(root, prefix=lambda stem: stem.removesuffix("_trainvaltest"))
     base = next((p for p in (root, *sub_folders(root)) if (p / _SEQUENCE).is_dir()), root)
+    notes: list[str] = []
     sequences = []
     for split in sub_folders(base / _SEQUENCE) if (base / _SEQUENCE).is_dir() else []:
         for city in sub_folders(split):
             cameras = base / _CAMERA / split.name / city.name
-            for name, images, camera_file in _snippets(city, cameras, problems):
+            for name, images, camera_file in _snippets(city, cameras, problems, notes):
                 try:
                     sequences.append(_sequence(f"{split.name}/{city.name}/{name}", images, camera_file, crop))
                 except TrianflowError as error:
                     problems.append(str(error))
-    return content(root, sequences, problems, _EXPECTED)
+    return content(root, sequences, problems, _EXPECTED, notes)
 
 
-def _snippets(city: Path, cameras: Path, problems: list[str]) -> list[tuple[str, dict[int, Path], Path]]:
-    """Name, images by number and camera file of the snippets of a city; images of no snippet go to `problems`."""
+def _snippets(
+    city: Path, cameras: Path, problems: list[str], notes: list[str]
+) -> list[tuple[str, dict[int, Path], Path]]:
+    """Name, images by number and camera file of the snippets of a city; images of no snippet go to `problems`, other
+    files to `notes`."""
     drives: dict[str, dict[int, Path]] = defaultdict(dict)
     strays = []
     for path in sorted(city.iterdir()):
         match = _IMAGE.fullmatch(path.name)
         if match:
             drives[f"{match[1]}_{match[2]}"][int(match[3])] = path
-        elif not path.name.startswith("."):
-            strays.append(path)
-    if strays:
-        problems.append(f"{strays[0]}: no image of a snippet and left out ({len(strays)} such); remove it")
+        else:
+            strays.append(path.name)
+    notes += left_out(city, strays, "no images of a snippet")
     found = []
     for path in sorted(cameras.glob("*_camera.json")) if cameras.is_dir() else []:
         match = _JSON.fullmatch(path.name)
@@ -107,7 +111,9 @@ def _sequence(name: str, images: dict[int, Path], camera_file: Path, crop: bool)
         window = 0, 0, camera.width, round(_KEPT_ROWS / _HEIGHT * camera.height)
     times = [n / _FPS for n in range(first, last + 1)]
     frames = image_files(folder, files, times, "the numbers of the images / 17", name, camera, window)
-    return DatasetSequence(name, frames, camera.cropped(*window) if window else camera, None, tuple(problems))
+    sequence = DatasetSequence(name, frames, camera.cropped(*window) if window else camera, None, tuple(problems))
+    sequence.numbers = range(first, last + 1)
+    return sequence
 
 
 def _read_camera(path: Path) -> Camera:

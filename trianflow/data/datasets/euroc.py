@@ -14,12 +14,13 @@ from trianflow.data.datasets.scanning import (
     find_folders,
     fitted,
     image_files,
+    left_out,
     missing_files,
     packed,
     relative_name,
     require_folder,
 )
-from trianflow.data.datasets.timed import poses_at, read_listing
+from trianflow.data.datasets.timed import poses_of_images, read_listing
 from trianflow.errors import TrianflowError
 from trianflow.trajectory import Trajectory
 
@@ -66,11 +67,8 @@ def _sequence(mav: Path, name: str) -> DatasetSequence:
         raise TrianflowError(f"{error}; unpack or download the sequence again") from None
     camera, misfit = fitted(camera, files, camera_folder)
     problems += [*misfit, *missing_files(files, str(camera_folder / "data.csv"))]
-    listed = set(names)
-    extra = sorted(p.name for p in (camera_folder / "data").glob("*.png") if p.name not in listed)
-    if extra:
-        path = camera_folder / "data" / extra[0]
-        problems.append(f"{path}: not in data.csv and left out ({len(extra)} such files); remove them")
+    unlisted = {p.name for p in (camera_folder / "data").glob("*")} - set(names)
+    problems += left_out(camera_folder / "data", unlisted, "not in data.csv")
     frames = image_files(camera_folder / "data", files, times.tolist(), str(camera_folder / "data.csv"), name, camera)
     poses, pose_problems = _poses(mav / _TRUTH, sensor, times)
     return DatasetSequence(name, frames, camera, poses, tuple(problems + pose_problems))
@@ -84,13 +82,8 @@ def _poses(path: Path, sensor: Path, times: np.ndarray) -> tuple[Trajectory | No
         T_bc = _body_from_camera(sensor)
     except TrianflowError as error:
         return None, [f"{error}; the sequence is used without poses"]
-    poses = poses_at(body, times)
-    if poses is None:
-        return None, [f"{path}: no pose at the time of an image; take it from the archive of this sequence"]
-    problems = []
-    if len(poses) < len(times):
-        problems.append(f"{path}: no pose for {len(times) - len(poses)} of {len(times)} images; they are used without")
-    return Trajectory(poses.times, poses.T_wc @ T_bc), problems
+    poses, problems = poses_of_images(body, times, path)
+    return None if poses is None else Trajectory(poses.times, poses.T_wc @ T_bc), problems
 
 
 def _read_truth(path: Path) -> Trajectory:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -27,19 +29,21 @@ class FlowTruth:
 class DatasetSequence:
     """Frames that follow one another, taken by one camera, with the truth that the dataset has.
 
-    Subclasses give what they have by overriding `depth`, `flow`, `disparity` or `instances`. Files are opened when
-    they are asked for; instances pickle.
+    Subclasses give what they have by overriding `depth`, `flow`, `instances` or `speed`. Files are opened when they
+    are asked for; objects of this class pickle.
 
     Args:
         name: unique in the dataset and the same on every machine; may hold slashes. Prepared data lies under it.
-        frames: all of them, with stride 1; they carry the times.
+        frames: all of them, with stride 1; each carries its time. One of another size than the camera's has no image.
         camera: of the frames as they are, with their size and distortion.
-        poses: of this camera, camera to world, metres; times as those of the frames, or frame indices. None if unknown.
+        poses: of this camera, camera to world, metres, at the times of frames; None if unknown.
         problems: what is wrong with files of this sequence, one line each, naming the file and what to do about it.
     """
 
     #: whether the frames follow one another in time, so that two of them may look the same; else they are unrelated
     consecutive = True
+    #: the numbers in the file names of the frames, rising; None where the files are not numbered
+    numbers: Sequence[int] | None = None
 
     def __init__(
         self,
@@ -51,14 +55,15 @@ class DatasetSequence:
     ) -> None:
         self.name, self.frames, self.camera = name, frames, camera
         self.poses, self.problems = poses, problems
+        frames._size = camera.width, camera.height
 
     def __len__(self) -> int:
         """The number of frames."""
         return len(self.frames)
 
     def number(self, index: int) -> int:
-        """The number in the file name of a frame, where the dataset has one that may differ from its index."""
-        return index
+        """The number in the file name of a frame where the dataset numbers its files, else the index."""
+        return index if self.numbers is None else self.numbers[index]
 
     def depth(self, index: int) -> np.ndarray | None:
         """True depth of a frame: `(H, W)` float32 metres along z, 0 where unknown; None where there is none.
@@ -71,11 +76,6 @@ class DatasetSequence:
     def scoring_depth(self, index: int) -> np.ndarray | None:
         """`depth` as the published figures of the dataset were computed with, where that is something else."""
         return self.depth(index)
-
-    def disparity(self, index: int) -> np.ndarray | None:
-        """True disparity of a frame to the right camera: `(H, W)` float32 pixels, 0 where unknown, or None; errors as
-        `depth`."""
-        return None
 
     def flow(self, index: int) -> FlowTruth | None:
         """True flow from a frame to the next one, or None; errors as `depth`."""
@@ -98,7 +98,11 @@ class DatasetContent:
         sequences: usable ones, in natural order of their names.
         problems: of sequences that cannot be used at all, one line each: what is missing or wrong, in which file, and
             what to do about it. Never a reason to stop as long as one sequence is usable.
+        notes: what else should be known, where nothing is lost by it; one line each.
+        root: the folder that was opened.
     """
 
     sequences: tuple[DatasetSequence, ...]
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    root: Path = Path()

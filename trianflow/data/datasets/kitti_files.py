@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,8 @@ import numpy as np
 
 from trianflow.data.calibration import read_calibration
 from trianflow.data.datasets.interface import DatasetSequence
-from trianflow.data.datasets.scanning import fitted, image_files, image_size
+from trianflow.data.datasets.scanning import fitted, image_files, left_out, some
+from trianflow.data.datasets.timed import rising
 from trianflow.data.datasets.velodyne import project_scan, read_scan
 from trianflow.data.images import DEFAULT_FPS, ImageFolder, find_images
 from trianflow.errors import TrianflowError
@@ -31,7 +31,7 @@ class KittiFrames:
         camera: of these images.
         numbers: of the frames, as their file names say: each one more than that before.
         absent: those without a file, which stay frames without a picture, so that no others become neighbours.
-        problems: missing and stray files, times that could not be used, images of another size than usual.
+        problems: missing and stray files, times that could not be used, a camera that had to be scaled.
     """
 
     source: ImageFolder
@@ -53,6 +53,8 @@ class KittiSequence(DatasetSequence):
         speeds: `(N,)` metres a second, NaN where unknown; None without.
     """
 
+    numbers: tuple[int, ...]
+
     def __init__(
         self,
         name: str,
@@ -69,10 +71,6 @@ class KittiSequence(DatasetSequence):
         self.numbers, self.absent = frames.numbers, frames.absent
         self._files = frames.source.files
         self._scans, self._T_cv, self._eigen, self._speeds = scans, T_cv, eigen, speeds
-
-    def number(self, index: int) -> int:
-        """That of the file name."""
-        return self.numbers[index]
 
     def depth(self, index: int) -> np.ndarray | None:
         """As `DatasetSequence.depth`: the scan taken with the frame, projected; None where KITTI dropped it."""
@@ -123,32 +121,32 @@ def open_frames_of(folder: Path, times_file: Path, calibration: Path, key: str, 
             stray.append(image.name)
     if not by_number:
         raise TrianflowError(f"{folder}: no numbered images in it; {unpack_advice(folder, archive)}")
-    numbers = tuple(range(min(by_number), max(by_number) + 1))
+    numbers = range(min(by_number), max(by_number) + 1)
     files = list(by_number.values())
-    camera, problems = fitted(read_calibration(calibration, key), [_typical(files), *files], calibration)
-    if stray:
-        problems.append(f"{folder}: left out {_names(stray)}, not numbered images; remove what does not belong there")
-    times, problem = _read_times(times_file)
-    expected = max(len(times), numbers[-1] + 1)
+    camera, problems = fitted(read_calibration(calibration, key), files, calibration)
+    problems += left_out(folder, stray, "not numbered images")
+    stamps, problem = _read_stamps(times_file)
+    expected = max(len(stamps), numbers[-1] + 1)
     missing = sorted(set(range(expected)) - by_number.keys())
     if missing:
         problems.append(
             f"{folder}: {len(missing)} of {expected} frames are missing ({ranges(missing)}); unpack {archive} again"
         )
-    if not problem and len(times) < expected:
-        problem = f"it has {len(times)} times, but the last frame is {numbers[-1]}"
+    times, timeless = _times_of(np.array(numbers), stamps)
+    times_source = str(times_file)
     if problem:
+        times_source = f"{DEFAULT_FPS:g} frames a second"
+        problems.append(f"{times_file}: {problem}; frames are taken as {times_source}, unpack {archive} again")
+    elif timeless:
         problems.append(
-            f"{times_file}: {problem}; frames are taken as {DEFAULT_FPS:g} a second, unpack {archive} again"
+            f"{times_file}:{timeless[0] + 1}: no time between its neighbours'; the times of the frames"
+            f" {ranges(timeless)} are made of the others', unpack {archive} again"
         )
-    taken = [number / DEFAULT_FPS if problem else times[number] for number in numbers]
-    times_source = f"{DEFAULT_FPS:g} frames a second" if problem else str(times_file)
     digits = len(files[0].stem)
     placed = [by_number.get(n, folder / f"{n:0{digits}d}{files[0].suffix}") for n in numbers]
-    source = image_files(folder, placed, taken, times_source, name, camera)
-    source.stray = stray
+    source = image_files(folder, placed, times, times_source, name, camera)
     absent = frozenset(numbers) - by_number.keys()
-    return KittiFrames(source, camera, numbers, absent, tuple(problems))
+    return KittiFrames(source, camera, tuple(numbers), absent, tuple(problems))
 
 
 def read_matrices(path: Path, shapes: dict[str, tuple[int, int]], archive: str) -> dict[str, np.ndarray]:
@@ -222,7 +220,7 @@ def unpack_advice(folder: Path, archive: str) -> str:
         if found:
             return f"unpack {found[0]}, which lies there as it was downloaded"
     others = [p.name for p in sorted(folder.glob("*")) if p.suffix.lower() in (".zip", ".tar", ".tgz", ".gz", ".7z")]
-    return f"unpack {_names(others)}, found in {folder}" if others else f"unpack {archive} so that it is there"
+    return f"unpack {some(others)}, found in {folder}" if others else f"unpack {archive} so that it is there"
 
 
 def ranges(numbers: Iterable[int]) -> str:
@@ -237,31 +235,38 @@ def ranges(numbers: Iterable[int]) -> str:
     return ", ".join(parts[:6]) + (", ..." if len(parts) > 6 else "")
 
 
-def _names(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _typical(files: Sequence[Path]) -> Path:
-    """The file, of five evenly spread, with the size of most: one image of another decides nothing."""
-    sizes: dict[tuple[int, int], list[Path]] = {}
-    for index in np.unique(np.linspace(0, len(files) - 1, 5).astype(int)):
-        with suppress(TrianflowError):
-            sizes.setdefault(image_size([files[index]]), []).append(files[index])
-    return max(sizes.values(), key=len, default=files)[0]
-
-
-def _read_times(path: Path) -> tuple[list[float], str]:
-    """Times in seconds by line, and why they cannot be used."""
-    times: list[float] = []
+def _read_stamps(path: Path) -> tuple[np.ndarray, str]:
+    """Seconds by line, NaN in lines that hold none or one out of order; and why there are none at all."""
     try:
-        for line in path.read_text(encoding="utf-8", errors="replace").rstrip().splitlines():
-            date = line[4:5] == "-"
-            times.append(int(np.datetime64(line.strip(), "ns").astype(np.int64)) / 1e9 if date else float(line))
+        lines = path.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
     except OSError as error:
-        return [], error.strerror or str(error)
+        return np.zeros(0), error.strerror or str(error)
+    stamps = np.array([_seconds(line) for line in lines], np.float64)
+    good = rising(stamps)
+    stamps[np.setdiff1d(np.arange(len(stamps)), good)] = np.nan
+    return stamps, "" if len(good) else "no time in it"
+
+
+def _seconds(line: str) -> float:
+    """Of a number, or of a date with time (UTC, since 1970); NaN for anything else."""
+    try:
+        if line[4:5] == "-":
+            return int(np.datetime64(line.strip(), "ns").astype(np.int64)) / 1e9
+        return float(line)
     except ValueError:
-        return times, f"line {len(times) + 1} is no time"
-    steps = np.diff(times)
-    if not np.isfinite(times).all() or (steps <= 0).any():
-        return times, f"its times do not rise after line {int(np.argmax(~(steps > 0))) + 1}"
-    return times, ""
+        return math.nan
+
+
+def _times_of(numbers: np.ndarray, stamps: np.ndarray) -> tuple[list[float], list[int]]:
+    """Seconds of the frames of some numbers, and the numbers that have no stamp.
+
+    Those get a time in between of those around them, beyond the last ones at the usual distance, and where there are no
+    stamps at all at that of `DEFAULT_FPS`.
+    """
+    good = np.flatnonzero(np.isfinite(stamps))
+    if not len(good):
+        return (numbers / DEFAULT_FPS).tolist(), numbers.tolist()
+    step = np.median(np.diff(stamps[good]) / np.diff(good)) if len(good) > 1 else 1 / DEFAULT_FPS
+    beyond = np.minimum(numbers - good[0], 0) + np.maximum(numbers - good[-1], 0)
+    times = np.interp(numbers, good, stamps[good]) + step * beyond
+    return times.tolist(), np.setdiff1d(numbers, good).tolist()

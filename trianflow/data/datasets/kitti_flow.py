@@ -11,8 +11,9 @@ import numpy as np
 
 from trianflow.data.calibration import fit_to_image, guess_camera, read_calibration
 from trianflow.data.datasets.interface import DatasetContent, DatasetSequence, FlowTruth
-from trianflow.data.datasets.scanning import find_folders, packed, require_folder
-from trianflow.data.decoding import UnreadableImage, decode_raw, read_bytes
+from trianflow.data.datasets.kitti_files import unpack_advice
+from trianflow.data.datasets.scanning import content, find_folders, left_out, packed, readable, require_folder
+from trianflow.data.decoding import decode_raw, read_bytes
 from trianflow.data.depth import read_depth
 from trianflow.data.flow_files import read_flow
 from trianflow.data.images import ImageFolder
@@ -21,6 +22,11 @@ from trianflow.geometry.camera import Camera
 
 DISPARITY_SCALE = 256.0  # stored units a pixel
 _FILE = re.compile(r"\d{6}_\d{2}\.png")  # the multi-view extension has the frames _00 to _20
+_FOREIGN = "no files of KITTI"
+_EXPECTED = (
+    "KITTI 2015 (training/image_2, flow_occ) or 2012 (training/colored_0 or image_0, flow_occ): name the folder that"
+    " holds 'training'"
+)
 
 
 @dataclass(frozen=True)
@@ -129,10 +135,8 @@ class KittiFlowFolder:
         if not folder.is_dir():
             return None
         file = folder / f"{scene}_10.png"
-        try:
+        with readable(file):
             return read_depth(file, DISPARITY_SCALE)
-        except UnreadableImage as error:
-            raise TrianflowError(f"{file}: {error}") from None
 
     def instances(self, scene: str) -> np.ndarray | None:
         """Moving objects of the first frame, `(H, W)` int32, 0 is background; None without the folder `obj_map`.
@@ -143,10 +147,8 @@ class KittiFlowFolder:
         if not (self.path / "obj_map").is_dir():
             return None
         file = self.path / "obj_map" / f"{scene}_10.png"
-        try:
+        with readable(file):
             stored = decode_raw(read_bytes(file))
-        except UnreadableImage as error:
-            raise TrianflowError(f"{file}: {error}") from None
         if stored.ndim != 2:
             raise TrianflowError(f"{file}: not an object map of KITTI (one channel): unpack the archive again")
         return stored.astype(np.int32)
@@ -164,14 +166,13 @@ class KittiFlowScene(DatasetSequence):
         self._folder = folder
 
     def flow(self, index: int) -> FlowTruth | None:
+        """As of `DatasetSequence`."""
         if index or not (self._folder.path / "flow_occ").is_dir():
             return None
         return self._folder.flow(self.name)
 
-    def disparity(self, index: int) -> np.ndarray | None:
-        return None if index else self._folder.disparity(self.name)
-
     def instances(self, index: int) -> np.ndarray | None:
+        """As of `DatasetSequence`; 2015 only, moving cars."""
         return None if index else self._folder.instances(self.name)
 
 
@@ -187,22 +188,18 @@ def open_kitti_flow(root: str | Path) -> DatasetContent:
     Raises:
         TrianflowError: no such folder, an archive, not this dataset, both editions in one folder, or no usable pair.
     """
+    root = Path(root).expanduser()
     folder = KittiFlowFolder.find(root)
     if folder is None:
-        archives = packed(Path(root).expanduser(), levels=2)
-        raise TrianflowError(
-            archives[0]
-            if archives
-            else f"{root}: neither KITTI 2015 (training/image_2, flow_occ) nor 2012 (training/colored_0 or image_0,"
-            " flow_occ): name the folder that holds 'training'"
-        )
+        return content(root, (), packed(root, levels=2), _EXPECTED)
     edition, path = folder.edition, folder.path
     images, camera = next(((path / n, c) for n, c in edition.images if (path / n).is_dir()), (None, ""))
     if images is None:
         raise TrianflowError(
             f"{path}: no images: {edition.images[0][0]} is missing; unpack {edition.archives[0]} there"
         )
-    problems = _missing_folders(folder) + _strays(images) + _strays(path / "flow_occ")
+    problems = _missing_folders(folder)
+    notes = [line for place in (images, path / "flow_occ") for line in left_out(place, _strays(place), _FOREIGN)]
     frames = {p.name for p in images.iterdir() if _FILE.fullmatch(p.name)}
     scenes = sorted({name[:6] for name in frames if name[6:9] in ("_10", "_11")} | set(folder.scenes))
     sequences = []
@@ -226,9 +223,7 @@ def open_kitti_flow(root: str | Path) -> DatasetContent:
         found, faults = _camera(folder, scene, camera, sizes[0])
         faults += _truth_faults(folder, scene, sizes[0])
         sequences.append(KittiFlowScene(folder, scene, source, found, tuple(faults)))
-    if not sequences:
-        raise TrianflowError(problems[0] if problems else f"{images}: no image pairs (000000_10.png, 000000_11.png)")
-    return DatasetContent(tuple(sequences), tuple(problems))
+    return content(root, sequences, problems, "image pairs (000000_10.png, 000000_11.png)", notes)
 
 
 def _editions(path: Path) -> list[KittiEdition]:
@@ -246,9 +241,7 @@ def _missing_folders(folder: KittiFlowFolder) -> list[str]:
     path, edition = folder.path, folder.edition
     lines = []
     if not (path / edition.calibration).is_dir():
-        archive = edition.archives[1]
-        zipped = next((p / archive for p in (path, path.parent) if (p / archive).is_file()), None)
-        remedy = f"{zipped} is not unpacked: unzip it there" if zipped else f"unpack {archive} beside the images"
+        remedy = unpack_advice(path, edition.archives[1])
         lines.append(f"{path / edition.calibration}: missing, the cameras are guessed; {remedy}")
     if path.name != "testing":
         for name in ("flow_occ", "flow_noc"):
@@ -258,12 +251,8 @@ def _missing_folders(folder: KittiFlowFolder) -> list[str]:
 
 
 def _strays(folder: Path) -> list[str]:
-    """A line on files that do not belong into a folder."""
-    if not folder.is_dir():
-        return []
-    names = sorted(p.name for p in folder.iterdir() if not _FILE.fullmatch(p.name) and not p.name.startswith("."))
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return [f"{folder / names[0]}{more}: no files of KITTI, left out; move them elsewhere"] if names else []
+    """Names of files that do not belong into a folder."""
+    return [p.name for p in folder.iterdir() if not _FILE.fullmatch(p.name)] if folder.is_dir() else []
 
 
 def _camera(folder: KittiFlowFolder, scene: str, name: str, size: tuple[int, int]) -> tuple[Camera, list[str]]:

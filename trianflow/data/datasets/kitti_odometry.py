@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from trianflow.data.datasets.kitti_files import (
     rigid,
     unpack_advice,
 )
-from trianflow.data.datasets.scanning import content, require_folder
+from trianflow.data.datasets.scanning import content, not_unpacked, require_folder
 from trianflow.data.images import natural_key
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.trajectory import Trajectory
@@ -29,7 +30,7 @@ _ARCHIVES |= {2: "data_odometry_color.zip", 3: "data_odometry_color.zip"}
 _CALIBRATION, _POSES = "data_odometry_calib.zip", "data_odometry_poses.zip"
 
 
-def open_kitti_odometry(root: str | Path, camera: int | None = None) -> DatasetContent:
+def open_kitti_odometry(root: str | Path, cameras: Sequence[int] = ()) -> DatasetContent:
     """Open the sequences of KITTI odometry.
 
     Poses are those of the chosen camera: the files hold those of camera 0, from which the others are displaced by the
@@ -38,29 +39,31 @@ def open_kitti_odometry(root: str | Path, camera: int | None = None) -> DatasetC
 
     Args:
         root: `dataset`, the folder above it, or `sequences`.
-        camera: 0 and 1 are grey, 2 and 3 colour, 0 and 2 left; None takes 2 where a sequence has it, else 0.
+        cameras: one of 0 to 3: 0 and 1 are grey, 2 and 3 colour, 0 and 2 left; none takes 2 where a sequence has it,
+            else 0.
 
     Returns:
         Sequences named `00` to `21`, and what is wrong with others.
 
     Raises:
-        UsageError: no such camera.
+        UsageError: no such camera, or several.
         TrianflowError: no such folder, or not one usable sequence.
     """
     root = Path(root)
-    if camera not in (None, 0, 1, 2, 3):
-        raise UsageError(f"KITTI odometry has the cameras 0 to 3, not {camera}")
-    folder, problems = _find_sequences(root)
+    if len(cameras) > 1 or not set(cameras) <= {0, 1, 2, 3}:
+        raise UsageError(f"KITTI odometry is read for one of the cameras 0 to 3, not {', '.join(map(str, cameras))}")
+    folder, notes = _find_sequences(root)
+    problems: list[str] = []
     found = []
     for entry in sorted(folder.iterdir(), key=natural_key):
         if entry.is_dir() and len(entry.name) == 2 and entry.name.isdecimal():
             try:
-                found.append(_open(entry, camera))
+                found.append(_open(entry, next(iter(cameras), None)))
             except TrianflowError as error:
                 problems.append(str(error))
         elif entry.suffix.lower() in (".zip", ".tar"):
-            problems.append(f"{entry}: not unpacked; unpack it into {folder.parent.parent}")
-    return content(folder, found, problems, "folders 00 to 21 in it")
+            problems.append(not_unpacked(entry, folder.parent.parent))
+    return content(folder, found, problems, "folders 00 to 21 in it", notes)
 
 
 def _find_sequences(root: Path) -> tuple[Path, list[str]]:

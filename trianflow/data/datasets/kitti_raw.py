@@ -20,7 +20,7 @@ from trianflow.data.datasets.kitti_files import (
     rigid,
     unpack_advice,
 )
-from trianflow.data.datasets.scanning import content, require_folder
+from trianflow.data.datasets.scanning import content, not_unpacked, require_folder
 from trianflow.data.images import natural_key
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.trajectory import Trajectory
@@ -56,8 +56,9 @@ def open_kitti_raw(root: str | Path, cameras: Sequence[int] = (2, 3)) -> Dataset
     require_folder(root, "KITTI raw (2011_09_26/2011_09_26_drive_0001_sync)")
     root = root.absolute()
     problems: list[str] = []
+    notes: list[str] = []
     found: dict[str, KittiSequence] = {}
-    for folder in sorted(_drives(root, problems), key=lambda path: natural_key(path.name)):
+    for folder in sorted(_drives(root, problems, notes), key=lambda path: natural_key(path.name)):
         present = [camera for camera in sorted(set(cameras)) if (folder / f"image_{camera:02d}").is_dir()]
         if folder.name.endswith("_extract"):
             problems.append(f"{folder}: neither synchronised nor rectified; download {_archive(folder)}")
@@ -75,7 +76,8 @@ def open_kitti_raw(root: str | Path, cameras: Sequence[int] = (2, 3)) -> Dataset
                     problems.append(str(error))
                 else:
                     found[sequence.name] = sequence
-    return content(root, found.values(), problems, "folders such as 2011_09_26/2011_09_26_drive_0001_sync in it")
+    expected = "folders such as 2011_09_26/2011_09_26_drive_0001_sync in it"
+    return content(root, found.values(), problems, expected, notes)
 
 
 def imu_poses(oxts: np.ndarray) -> np.ndarray:
@@ -106,8 +108,8 @@ def imu_poses(oxts: np.ndarray) -> np.ndarray:
     return T_wi
 
 
-def _drives(root: Path, problems: list[str]) -> Iterator[Path]:
-    """Folders of drives in and below a folder; what is wrong on the way goes to `problems`."""
+def _drives(root: Path, problems: list[str], notes: list[str]) -> Iterator[Path]:
+    """Folders of drives in and below a folder; archives on the way go to `problems`, odd places to `notes`."""
     if _DRIVE.fullmatch(root.name) and not _is_wrapper(root):
         yield root
         return
@@ -118,14 +120,14 @@ def _drives(root: Path, problems: list[str]) -> Iterator[Path]:
         for entry in below:
             if entry.is_dir() and _DRIVE.fullmatch(entry.name) and not _is_wrapper(entry):
                 if depth > 1:
-                    problems.append(f"{entry}: nested deeper than usual, move it to {root / _usual(entry)}")
+                    notes.append(f"{entry}: nested deeper than usual, move it to {root / _usual(entry)}")
                 yield entry
             elif entry.is_dir():
                 level.append(entry)
             elif _DRIVE.match(entry.name) and entry.suffix == ".zip":
                 target = entry.parent.parent if entry.parent.name == entry.name[:10] else entry.parent
                 if not (target / _usual(entry)).is_dir():
-                    problems.append(f"{entry}: an archive that is not unpacked; unpack it in {target}")
+                    problems.append(not_unpacked(entry, target))
 
 
 def _usual(drive: Path) -> str:

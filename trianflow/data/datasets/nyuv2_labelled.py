@@ -16,9 +16,9 @@ from trianflow.data.frames import Frame, FrameSource
 from trianflow.errors import TrianflowError
 from trianflow.geometry.camera import Camera
 
-_FILE, _SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
+LABELLED, _SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
 _SPLIT_KEYS = {"train": "trainNdxs", "test": "testNdxs"}
-_EXPECTED = f"{_FILE} and {_SPLITS} in this folder"
+_EXPECTED = f"{LABELLED} and {_SPLITS} in this folder"
 _AGAIN = "download it again"
 
 
@@ -137,11 +137,11 @@ class LabelledImages(DatasetSequence):
 def _find(root: Path) -> Path:
     if root.is_file() and root.suffix == ".mat":
         return root
-    require_folder(root, _FILE)
-    folders = find_folders(root, lambda folder: (folder / _FILE).is_file())
+    require_folder(root, LABELLED)
+    folders = find_folders(root, lambda folder: (folder / LABELLED).is_file())
     if not folders:
         content(root, (), packed(root, levels=2), _EXPECTED)
-    return folders[0] / _FILE
+    return folders[0] / LABELLED
 
 
 def _open(file: Path) -> Any:
@@ -166,13 +166,13 @@ def _check(file: Path) -> int:
         shapes = {key: mat[key].shape for key in ("images", "depths") if key in mat}
     if len(shapes) < 2:
         found = f"only {', '.join(shapes)}" if shapes else "neither"
-        raise TrianflowError(f"{file}: no images and depths in it but {found}; take {_FILE} as downloaded")
+        raise TrianflowError(f"{file}: no images and depths in it but {found}; take {LABELLED} as downloaded")
     count = shapes["images"][0]
     width, height = COLOUR.width, COLOUR.height
     if shapes["images"] != (count, 3, width, height) or shapes["depths"] != (count, width, height):
         raise TrianflowError(
             f"{file}: images of shape {shapes['images']} and depths of shape {shapes['depths']}, expected"
-            f" (N, 3, {width}, {height}) and (N, {width}, {height}) as MATLAB writes them; take {_FILE} as downloaded"
+            f" (N, 3, {width}, {height}) and (N, {width}, {height}) as MATLAB writes them; {_AGAIN}"
         )
     return count
 
@@ -184,7 +184,7 @@ def _read_splits(file: Path, count: int) -> tuple[dict[str, list[int]], list[str
     every = {"all": list(range(count))}
     problem = ""
     if not file.is_file():
-        return every, [f"{file}: missing, so train and test images are not told apart; download it beside {_FILE}"]
+        return every, [f"{file}: missing, so train and test images are not told apart; download it beside {LABELLED}"]
     try:
         mat = loadmat(file)
         splits = {name: sorted(int(n) - 1 for n in mat[key].ravel()) for name, key in _SPLIT_KEYS.items()}
@@ -195,7 +195,7 @@ def _read_splits(file: Path, count: int) -> tuple[dict[str, list[int]], list[str
     else:
         outside = [n + 1 for chosen in splits.values() for n in chosen if not 0 <= n < count]
         if outside:
-            problem = f"it names image {outside[0]}, but {_FILE} has 1 to {count}"
+            problem = f"it names image {outside[0]}, but {LABELLED} has 1 to {count}"
     if problem:
         return every, [f"{file}: {problem}; {_AGAIN}, until then train and test images are not told apart"]
     return {name: chosen for name, chosen in splits.items() if chosen}, []

@@ -30,12 +30,14 @@ from trianflow.data.datasets.scanning import (
     find_folders,
     image_files,
     image_size,
+    left_out,
     missing_files,
     packed,
+    readable,
     relative_name,
     require_folder,
 )
-from trianflow.data.decoding import UnreadableImage, decode_raw, read_bytes
+from trianflow.data.decoding import decode_raw, read_bytes
 from trianflow.errors import TrianflowError
 
 LARGEST_OFFSET = 0.1  # seconds between a depth image and its colour image; both cameras give 20 to 30 a second
@@ -45,6 +47,7 @@ _EXPECTED = "a folder a scene with r-*.ppm and d-*.pgm (bedroom_0001/r-129488636
 # camera_params.m of the toolbox: metres = 351.3 / (1092.5 - raw); a point X of the depth camera lies at R X - t of the
 # colour camera (the toolbox has -R X + t, the same point on the image, seen from behind)
 _NUMERATOR, _OFFSET = 351.3, 1092.5
+_LEAST = 600  # 0.713 m, the least depth of the labelled set: what is stored below is nearer than the sensor measures
 _R = np.array(
     [
         [9.9997798940829263e-01, 5.0518419386157446e-03, 4.3011152014118693e-03],
@@ -63,7 +66,7 @@ def open_nyuv2_raw(root: Path, *, crop: bool = False) -> DatasetContent:
     to several is one frame, with the closest of them, and one without depth is none. Depth images with no colour image
     within 0.1 s are left out, which the sequence's `problems` say. Depth is metres along z of the colour camera,
     projected onto the pixels of the colour image with the nearest surface kept; beyond 10 m it is unknown. There are no
-    poses. `nyuv2_labelled.scenes_by_split` tells which scenes are for training.
+    poses. `splits.nyuv2_raw_train` tells which scenes are for training.
 
     Args:
         root: one scene, or a folder of scenes, at most two levels above them.
@@ -91,10 +94,10 @@ def raw_depth(values: np.ndarray) -> np.ndarray:
         values: `(H, W)` uint16 as the PGM has them: 11 bits, bytes swapped against the standard.
 
     Returns:
-        `(H, W)` float64 metres; 0 where unknown (stored as 2047) or beyond 10 m.
+        `(H, W)` float64 metres from 0.713 to 10; 0 where unknown: stored as 2047, below 600 or beyond 10 m.
     """
     raw = values.byteswap().astype(np.float64)
-    depth = _NUMERATOR / np.where(raw < _OFFSET, _OFFSET - raw, np.inf)
+    depth = _NUMERATOR / np.where((raw >= _LEAST) & (raw < _OFFSET), _OFFSET - raw, np.inf)
     return np.where(depth <= LARGEST_DEPTH, depth, 0.0)
 
 
@@ -135,10 +138,8 @@ class RawScene(DatasetSequence):
     def depth(self, index: int) -> np.ndarray | None:
         """As of `DatasetSequence`."""
         path = self.depth_files[index]
-        try:
+        with readable(path):
             values = decode_raw(read_bytes(path))
-        except UnreadableImage as error:
-            raise TrianflowError(f"{path}: {error}; unpack or download the file again") from None
         if values.shape != (DEPTH.height, DEPTH.width) or values.dtype != np.uint16:
             size = "x".join(map(str, values.shape[1::-1]))
             raise TrianflowError(
@@ -165,8 +166,7 @@ def _scene(folder: Path, name: str, crop: bool) -> RawScene:
         what = "colour images (r-*.ppm)" if not colour else "depth images (d-*.pgm)"
         raise TrianflowError(f"{folder}: no {what}; unpack the scene again")
     problems = missing_files([path for _, path in colour + depth], str(folder))
-    if strays:
-        problems.append(f"{folder / min(strays)}: no file of this dataset and left out ({len(strays)} such); remove it")
+    problems += left_out(folder, strays, "no files of this dataset")
     pairs, apart = _synchronised(np.array([t for t, _ in colour]), np.array([t for t, _ in depth]))
     if apart:
         problems.append(

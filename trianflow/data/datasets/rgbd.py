@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from trianflow.data.datasets.interface import DatasetSequence
-from trianflow.data.decoding import UnreadableImage
+from trianflow.data.datasets.scanning import readable
 from trianflow.data.depth import read_depth
 from trianflow.data.frames import FrameSource
 from trianflow.errors import TrianflowError
@@ -43,10 +43,8 @@ class DepthFiles(DatasetSequence):
         path = self.depth_files.get(index)
         if path is None:
             return None
-        try:
+        with readable(path):
             depth = read_depth(path, self.depth_scale)
-        except UnreadableImage as error:
-            raise TrianflowError(f"{path}: {error}; unpack or download the file again") from None
         if depth.shape != (self.camera.height, self.camera.width):
             size = f"{depth.shape[1]}x{depth.shape[0]}"
             wanted = f"{self.camera.width}x{self.camera.height}"

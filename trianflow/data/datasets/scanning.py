@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from trianflow.data.calibration import fit_to_image
 from trianflow.data.datasets.interface import DatasetContent, DatasetSequence
+from trianflow.data.decoding import UnreadableImage
 from trianflow.data.frames import Frame
 from trianflow.data.images import ImageFolder, natural_key
 from trianflow.errors import TrianflowError
@@ -66,16 +68,53 @@ def packed(folder: Path, levels: int = 1, prefix: Callable[[str], str] | None = 
     for file in sorted((p for p in folder.iterdir() if p.is_file() and _ARCHIVE.search(p.name)), key=natural_key):
         stem = _ARCHIVE.sub("", file.name)
         if not any(p.name.startswith(prefix(stem)) if prefix else p.name == stem for p in below):
-            found.append(f"{file}: an archive that is not unpacked; unpack it in its folder, or move it away")
+            found.append(not_unpacked(file))
     if levels > 1:
         found += [line for sub in below for line in packed(sub, levels - 1, prefix)]
     return found
 
 
-def content(root: Path, sequences: Iterable[DatasetSequence], problems: Sequence[str], expected: str) -> DatasetContent:
+def not_unpacked(archive: Path, place: Path | None = None) -> str:
+    """A line on an archive, and where to unpack it: in its own folder unless another is given."""
+    return f"{archive}: an archive that is not unpacked; unpack it in {place or archive.parent}, or move it away"
+
+
+def left_out(folder: Path, names: Iterable[str], why: str) -> list[str]:
+    """A line on files of a folder that are not used, or nothing where there are none; hidden files do not count."""
+    shown = sorted((name for name in names if not name.startswith(".")), key=natural_key)
+    return [f"{folder}: left out {some(shown)}: {why}; remove what does not belong there"] if shown else []
+
+
+def some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are: `a, b, c and 4 more`."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+@contextmanager
+def readable(file: Path) -> Iterator[None]:
+    """Where a file that gives no picture is an error.
+
+    Raises:
+        TrianflowError: that names the file, for an `UnreadableImage` inside.
+    """
+    try:
+        yield
+    except UnreadableImage as error:
+        raise TrianflowError(f"{file}: {error}; unpack or download the file again") from None
+
+
+def content(
+    root: Path,
+    sequences: Iterable[DatasetSequence],
+    problems: Sequence[str],
+    expected: str,
+    notes: Sequence[str] = (),
+) -> DatasetContent:
     """What was found, in natural order of the names.
 
     Args:
+        root: the folder that was opened.
+        sequences, problems, notes: as of `DatasetContent`.
         expected: the layout, for the message where nothing was found.
 
     Raises:
@@ -86,7 +125,7 @@ def content(root: Path, sequences: Iterable[DatasetSequence], problems: Sequence
         more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
         why = f"{problems[0]}{more}" if problems else f"expected {expected}"
         raise TrianflowError(f"{root}: no usable sequence: {why}")
-    return DatasetContent(tuple(ordered), tuple(problems))
+    return DatasetContent(tuple(ordered), tuple(problems), tuple(notes), root)
 
 
 def missing_files(files: Sequence[Path], listed_in: str) -> list[str]:
@@ -106,13 +145,27 @@ def missing_files(files: Sequence[Path], listed_in: str) -> list[str]:
 
 
 class WindowedImages(ImageFolder):
-    """Image files of which a window is taken: left, top, width, height in pixels, or None for all of them."""
+    """Image files of which a window is taken.
 
-    window: tuple[int, int, int, int] | None = None
+    Attributes:
+        whole: width and height of the files, pixels.
+        window: left, top, width, height in pixels, or None for all of them.
+    """
+
+    whole: tuple[int, int]
+    window: tuple[int, int, int, int] | None
 
     def _read(self, indices: Iterable[int]) -> Iterator[Frame]:
         for frame in super()._read(indices):
-            yield frame if frame.image is None else replace(frame, image=cut(frame.image, self.window))
+            if frame.image is None:
+                yield frame
+                continue
+            height, width = frame.image.shape[:2]
+            if (width, height) == self.whole:
+                yield replace(frame, image=cut(frame.image, self.window))
+            else:
+                problem = "size {}x{} differs from {}x{}".format(width, height, *self.whole)
+                yield replace(frame, image=None, problem=problem)
 
 
 def cut(image: np.ndarray, window: tuple[int, int, int, int] | None) -> np.ndarray:
@@ -144,8 +197,7 @@ def image_files(
     """
     source = WindowedImages(folder, list(files), name=name, start=0, end=None, stride=1, fps=1.0, stray=[])
     source.times, source.times_source = [float(t) for t in times], times_source
-    source.window = window
-    source._size = window[2:] if window else (camera.width, camera.height)
+    source.whole, source.window = (camera.width, camera.height), window
     return source
 
 
@@ -175,7 +227,12 @@ def _size_in_header(file: Path) -> tuple[int, int] | None:
 
 
 def fitted(camera: Camera, files: Sequence[Path], where: Path) -> tuple[Camera, list[str]]:
-    """The camera at the size of the images, and a problem where they do not have the dataset's.
+    """The camera at the size of the images, and a problem where it had to be scaled to it or may be of another.
+
+    Args:
+        camera: of the dataset; its size may be unknown.
+        files: the images.
+        where: the camera comes from, for messages.
 
     Raises:
         TrianflowError: no image can be read, or none of this aspect ratio belongs to the camera.
@@ -185,4 +242,4 @@ def fitted(camera: Camera, files: Sequence[Path], where: Path) -> tuple[Camera, 
         camera, note = fit_to_image(camera, *size)
     except TrianflowError as error:
         raise TrianflowError(f"{where}: {error}") from None
-    return camera, [f"{where}: {note}; take the images as downloaded for full accuracy"] if note else []
+    return camera, [f"{where}: {note}"] if note else []

@@ -6,21 +6,22 @@ from pathlib import Path
 
 import numpy as np
 
-from trianflow.data.calibrated import CALIBRATION_NAMES
-from trianflow.data.calibration import fit_to_image, read_calibration, read_depth_scale
+from trianflow.data.calibrated import CALIBRATION_NAMES, camera_name
+from trianflow.data.calibration import read_calibration, read_depth_scale
 from trianflow.data.datasets.interface import DatasetContent, DatasetSequence
 from trianflow.data.datasets.rgbd import DepthFiles
 from trianflow.data.datasets.scanning import (
     content,
     find_folders,
-    image_size,
+    fitted,
+    left_out,
     missing_files,
     packed,
     relative_name,
     require_folder,
     sub_folders,
 )
-from trianflow.data.datasets.timed import poses_at
+from trianflow.data.datasets.timed import poses_of_images
 from trianflow.data.depth import DepthFolder
 from trianflow.data.images import ImageFolder, find_images
 from trianflow.errors import TrianflowError
@@ -88,18 +89,10 @@ def _scene(folder: Path, root: Path, depth_scale: float | None) -> DatasetSequen
         raise TrianflowError(
             f"{folder}: no cam.txt; write the camera matrix of its images into it, three rows of three"
         )
-    size = image_size(frames.files)
-    try:
-        camera, note = fit_to_image(read_calibration(path), *size)
-    except TrianflowError as error:
-        raise TrianflowError(f"{path}: {error}") from None
-    frames._size = size
-    problems = [f"{path}: {note}; give it with width and height"] if note else []
+    camera, problems = fitted(read_calibration(path, camera_name(frames)), frames.files, path)
     problems += [line for line in frames.notes if ": took the images in its folder" not in line]
     problems += missing_files(frames.files, str(frames.path))
-    stray = [name for name in frames.stray if name not in _OWN_FILES and not name.startswith(".")]
-    if stray:
-        problems.append(f"{frames.path / stray[0]}: no image and left out ({len(stray)} such files); remove it")
+    problems += left_out(frames.path, set(frames.stray) - _OWN_FILES, "no images")
     poses, pose_problems = _poses(folder, frames)
     depth_files, scale, depth_problems = _depth(folder, frames, path, depth_scale)
     problems += pose_problems + depth_problems
@@ -116,11 +109,7 @@ def _poses(folder: Path, frames: ImageFolder) -> tuple[Trajectory | None, list[s
     except TrianflowError as error:
         return None, [f"{error}; the scene is used without poses"]
     if not poses.times_are_indices:
-        at_images = poses_at(poses, times)
-        if at_images is None:
-            return None, [f"{path}: no pose at the time of an image ({frames.times_source}); write the true times"]
-        missing = count - len(at_images)
-        return at_images, [f"{path}: no pose for {missing} of {count} images; they are used without"] if missing else []
+        return poses_of_images(poses, times, path)
     numbers = poses.times.astype(int)
     problems = []
     if len(poses) != count:

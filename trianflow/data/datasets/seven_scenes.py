@@ -28,7 +28,6 @@ _CAMERA = Camera(585.0, 585.0, 320.0, 240.0, 640, 480)  # nominal, given by the 
 _UNITS_PER_METRE = 1000.0
 _FPS = 30.0
 _NAME = re.compile(r"frame-(\d{6})\.(color|depth|pose)\.(png|jpg|txt)")
-_SPLITS = {"train": "TrainSplit.txt", "test": "TestSplit.txt"}
 _ROTATION_TOLERANCE = 1e-2  # max |R'R - I| of a pose; the files have 8 digits
 _EXPECTED = "scenes with sequences, as chess/seq-01/frame-000000.color.png, .depth.png and .pose.txt"
 
@@ -57,29 +56,6 @@ def open_seven_scenes(root: Path) -> DatasetContent:
     return content(root, sequences, problems, _EXPECTED)
 
 
-def read_split(scene: Path) -> dict[str, list[str]]:
-    """The official split of a scene: folders (`seq-01`) by `train` and `test`.
-
-    Args:
-        scene: with `TrainSplit.txt` and `TestSplit.txt`, whose rows are `sequence1`.
-
-    Raises:
-        TrianflowError: a file is missing or has other rows.
-    """
-    split: dict[str, list[str]] = {}
-    for part, name in _SPLITS.items():
-        path = scene / name
-        try:
-            rows = path.read_text(encoding="utf-8-sig").split()
-        except (OSError, UnicodeDecodeError) as error:
-            raise TrianflowError(f"{path}: {getattr(error, 'strerror', None) or 'no text'}; unpack it again") from None
-        matches = [re.fullmatch(r"sequence(\d+)", row) for row in rows]
-        if not rows or None in matches:
-            raise TrianflowError(f"{path}: expected rows like sequence1; unpack it again")
-        split[part] = [f"seq-{int(match[1]):02d}" for match in matches if match]
-    return split
-
-
 def _is_sequence(folder: Path) -> bool:
     return any(_NAME.fullmatch(p.name) for p in folder.iterdir())
 
@@ -104,7 +80,9 @@ def _sequence(folder: Path, name: str) -> DatasetSequence:
     poses, pose_problems = _poses(folder, found["pose"], numbers)
     problems += pose_problems
     present = {i: path for i, path in depth.items() if numbers[i] in found["depth"]}
-    return DepthFiles(name, frames, camera, poses, tuple(problems), present, _UNITS_PER_METRE)
+    sequence = DepthFiles(name, frames, camera, poses, tuple(problems), present, _UNITS_PER_METRE)
+    sequence.numbers = numbers
+    return sequence
 
 
 def _poses(folder: Path, files: Mapping[int, Path], numbers: range) -> tuple[Trajectory | None, list[str]]:

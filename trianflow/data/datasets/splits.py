@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from pathlib import Path
 
 from trianflow.data.datasets.interface import DatasetContent
 from trianflow.data.datasets.kitti_files import KittiSequence, ranges
-from trianflow.errors import UsageError
+from trianflow.data.datasets.nyuv2_labelled import LABELLED, scenes_by_split
+from trianflow.data.datasets.nyuv2_raw import RawScene
+from trianflow.data.datasets.scanning import find_folders
+from trianflow.errors import TrianflowError, UsageError
 
 ODOMETRY_LENGTHS = {  # frames of the sequences with poses
     **{"00": 4541, "01": 1101, "02": 4661, "03": 801, "04": 271, "05": 2761, "06": 1101, "07": 1101, "08": 4071},
@@ -33,11 +39,28 @@ class Split:
     missing: tuple[str, ...]
 
 
+def choose_frames(content: DatasetContent, split: str | None = None, stride: int = 1) -> Split:
+    """The frames of a split, or all; of these the ones whose number is a multiple of the stride.
+
+    Raises:
+        UsageError: as of `take_split`.
+        TrianflowError: as of `nyuv2_raw_train`.
+    """
+    if split is None:
+        chosen = Split(tuple((s.name, index) for s in content.sequences for index in range(len(s))), ())
+    else:
+        chosen = take_split(split, content)
+    sequences = {sequence.name: sequence for sequence in content.sequences}
+    frames = ((name, index) for name, index in chosen.frames if sequences[name].number(index) % stride == 0)
+    return Split(tuple(frames), chosen.missing)
+
+
 def take_split(name: str, content: DatasetContent) -> Split:
     """The frames of the split of a name, one of `SPLITS`.
 
     Raises:
         UsageError: no such split, or one of another dataset.
+        TrianflowError: as of `nyuv2_raw_train`.
     """
     if name not in SPLITS:
         raise UsageError(f"no split is called {name!r}; there are {', '.join(SPLITS)}")
@@ -68,12 +91,11 @@ def eigen_test(content: DatasetContent) -> Split:
     return Split(tuple(frames), tuple(missing))
 
 
-def eigen_train(content: DatasetContent, stride: int = 1) -> Split:
+def eigen_train(content: DatasetContent) -> Split:
     """All frames of the drives that no test frame of Eigen's split comes from, without those in which the car stands.
 
     Args:
         content: of KITTI raw, with the cameras that are wanted.
-        stride: takes the frames whose number is a multiple of it.
     """
     sequences = [s for s in _kitti(content, raw=True) if _drive(s) not in eigen_test_numbers()]
     static = static_numbers()
@@ -81,20 +103,20 @@ def eigen_train(content: DatasetContent, stride: int = 1) -> Split:
         (sequence.name, index)
         for sequence in sequences
         for index, number in _frames(sequence)
-        if number % stride == 0 and number not in static.get(_drive(sequence), ())
+        if number not in static.get(_drive(sequence), ())
     ]
     gaps = [_gaps(sequence, sequence.numbers[-1] + 1) for sequence in sequences]
     return Split(tuple(frames), tuple(line for line in gaps if line))
 
 
-def odometry_train(content: DatasetContent, stride: int = 1) -> Split:
-    """The sequences 00 to 08 of KITTI odometry; `stride` as for `eigen_train`."""
-    return _odometry(content, ODOMETRY_TRAIN, stride)
+def odometry_train(content: DatasetContent) -> Split:
+    """The sequences 00 to 08 of KITTI odometry."""
+    return _odometry(content, ODOMETRY_TRAIN)
 
 
-def odometry_test(content: DatasetContent, stride: int = 1) -> Split:
-    """The sequences 09 and 10 of KITTI odometry; `stride` as for `eigen_train`."""
-    return _odometry(content, ODOMETRY_TEST, stride)
+def odometry_test(content: DatasetContent) -> Split:
+    """The sequences 09 and 10 of KITTI odometry."""
+    return _odometry(content, ODOMETRY_TEST)
 
 
 def nyuv2_train(content: DatasetContent) -> Split:
@@ -105,6 +127,24 @@ def nyuv2_train(content: DatasetContent) -> Split:
 def nyuv2_test(content: DatasetContent) -> Split:
     """The 654 labelled images of NYUv2 for testing, as `splits.mat` has them, in the order of their numbers."""
     return _nyuv2(content, "test")
+
+
+def nyuv2_raw_train(content: DatasetContent) -> Split:
+    """The scenes of NYUv2's raw distribution in which no labelled test image was taken.
+
+    The parts of a place, `office_0001a` and `office_0001b`, go together. Which image is for testing is said by
+    `nyu_depth_v2_labeled.mat` and `splits.mat`, in the folder of the scenes, in one below it, or in one beside it.
+
+    Raises:
+        UsageError: a dataset of another kind.
+        TrianflowError: these files are missing or cannot be read.
+    """
+    return _nyuv2_raw(content, "train")
+
+
+def nyuv2_raw_test(content: DatasetContent) -> Split:
+    """The other scenes; errors as of `nyuv2_raw_train`."""
+    return _nyuv2_raw(content, "test")
 
 
 @cache
@@ -119,7 +159,7 @@ def static_numbers() -> dict[str, frozenset[int]]:
     return {drive: frozenset(numbers) for drive, numbers in _read("kitti_static.txt")}
 
 
-def _odometry(content: DatasetContent, names: Iterable[str], stride: int) -> Split:
+def _odometry(content: DatasetContent, names: Iterable[str]) -> Split:
     sequences = {sequence.name: sequence for sequence in _kitti(content, raw=False)}
     frames: list[tuple[str, int]] = []
     missing = []
@@ -127,7 +167,7 @@ def _odometry(content: DatasetContent, names: Iterable[str], stride: int) -> Spl
         if name not in sequences:
             missing.append(f"{name}: the sequence with all of its {ODOMETRY_LENGTHS[name]} frames")
             continue
-        frames += [(name, i) for i, number in _frames(sequences[name]) if number % stride == 0]
+        frames += [(name, index) for index, _ in _frames(sequences[name])]
         missing += [line for line in [_gaps(sequences[name], ODOMETRY_LENGTHS[name])] if line]
     return Split(tuple(frames), tuple(missing))
 
@@ -140,6 +180,39 @@ def _nyuv2(content: DatasetContent, name: str) -> Split:
     count, wanted = lengths.get(name, 0), NYUV2_LENGTHS[name]
     missing = (f"{name}: {wanted - count} of {wanted} images",) if count < wanted else ()
     return Split(tuple((name, index) for index in range(count)), missing)
+
+
+def _nyuv2_raw(content: DatasetContent, name: str) -> Split:
+    for sequence in content.sequences:
+        if not isinstance(sequence, RawScene):
+            raise UsageError(f"{sequence.name}: no scene of NYUv2's raw distribution, which this split is of")
+    listed = {key: set(map(_place, scenes)) for key, scenes in scenes_by_split(_labelled_images(content.root)).items()}
+    present = {sequence.name: _place(sequence.frames.path.name) for sequence in content.sequences}
+    frames = [
+        (sequence.name, index)
+        for sequence in content.sequences
+        if (present[sequence.name] in listed["test"]) == (name == "test")
+        for index in range(len(sequence))
+    ]
+    wanted = listed["test"] if name == "test" else listed["train"] - listed["test"]
+    missing = sorted(wanted - set(present.values()))
+    return Split(tuple(frames), tuple(f"{place}: the scene with all of its frames" for place in missing))
+
+
+def _labelled_images(root: Path) -> Path:
+    """The labelled images of NYUv2 that lie with the raw scenes."""
+    for place in (root, root.parent):
+        for folder in find_folders(place, lambda f: os.path.isfile(f / LABELLED), levels=1):
+            return folder / LABELLED
+    raise TrianflowError(
+        f"{root}: neither in it nor beside it is {LABELLED}, which with splits.mat tells the scenes for testing from"
+        " those for training; put both there"
+    )
+
+
+def _place(scene: str) -> str:
+    """The name of a scene without the letter of its part."""
+    return re.sub(r"(?<=\d)[a-z]$", "", scene)
 
 
 def _gaps(sequence: KittiSequence, length: int) -> str:
@@ -174,5 +247,9 @@ def _read(name: str) -> Iterator[tuple[str, list[int]]]:
 
 
 SPLITS: dict[str, Callable[[DatasetContent], Split]] = {
-    split.__name__: split for split in (eigen_train, eigen_test, odometry_train, odometry_test, nyuv2_train, nyuv2_test)
+    split.__name__: split
+    for split in (
+        *(eigen_train, eigen_test, odometry_train, odometry_test, nyuv2_train, nyuv2_test),
+        *(nyuv2_raw_train, nyuv2_raw_test),
+    )
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,30 @@ from trianflow.errors import TrianflowError
 from trianflow.trajectory import Trajectory
 
 LARGEST_GAP = 0.1  # seconds between two measured poses across which no pose is interpolated
+
+
+def rising(values: np.ndarray) -> np.ndarray:
+    """The most values that rise strictly from one to the next, so that what is out of order costs no others.
+
+    Args:
+        values: `(N,)`; what is not finite is left out.
+
+    Returns:
+        `(M,)` int64, rising: their indices. Of two that exclude each other the earlier stays.
+    """
+    # the longest rising subsequence, from the end on: `least[k]` begins the best one of k + 1 values
+    least: list[int] = []
+    keys: list[float] = []
+    following = np.full(len(values), -1)
+    for index in reversed(np.flatnonzero(np.isfinite(values)).tolist()):
+        place = bisect_left(keys, -values[index])
+        following[index] = least[place - 1] if place else -1
+        keys[place : place + 1] = [-values[index]]
+        least[place : place + 1] = [index]
+    found = [least[-1]] if least else []
+    while found and following[found[-1]] >= 0:
+        found.append(int(following[found[-1]]))
+    return np.array(found, np.int64)
 
 
 def associate(times_a: np.ndarray, times_b: np.ndarray, tolerance: float) -> dict[int, int]:
@@ -36,13 +61,12 @@ def associate(times_a: np.ndarray, times_b: np.ndarray, tolerance: float) -> dic
     return dict(sorted(partner.items()))
 
 
-def poses_at(trajectory: Trajectory, times: np.ndarray, largest_gap: float = LARGEST_GAP) -> Trajectory | None:
+def poses_at(trajectory: Trajectory, times: np.ndarray) -> Trajectory | None:
     """The poses at given times: positions linear, rotations spherical (slerp) between the two measured neighbours.
 
     Args:
         trajectory: measured poses, of a higher rate than the times.
         times: `(N,)` seconds, not decreasing.
-        largest_gap: seconds between the neighbours from which on a time gets no pose.
 
     Returns:
         Poses of those times that lie between two close measurements (or on one), with exactly these times; None where
@@ -55,7 +79,7 @@ def poses_at(trajectory: Trajectory, times: np.ndarray, largest_gap: float = LAR
     after = np.searchsorted(measured, times, side="left").clip(0, len(measured) - 1)
     exact = measured[after] == times
     before = np.where(exact, after, after - 1)
-    usable = exact | ((before >= 0) & (times < measured[-1]) & (measured[after] - measured[before] <= largest_gap))
+    usable = exact | ((before >= 0) & (times < measured[-1]) & (measured[after] - measured[before] <= LARGEST_GAP))
     if not usable.any():
         return None
     before, after, at = before[usable], after[usable], np.asarray(times, dtype=np.float64)[usable]
@@ -69,6 +93,21 @@ def poses_at(trajectory: Trajectory, times: np.ndarray, largest_gap: float = LAR
     return Trajectory(at, poses)
 
 
+def poses_of_images(measured: Trajectory, times: np.ndarray, path: Path) -> tuple[Trajectory | None, list[str]]:
+    """Measured poses at the times of the images, as of `poses_at`, and a line where images have none.
+
+    Args:
+        measured: poses, of a higher rate than the images.
+        times: `(N,)` seconds of the images, not decreasing.
+        path: the file of the poses, for the message.
+    """
+    poses = poses_at(measured, times)
+    if poses is None:
+        return None, [f"{path}: no pose at the time of an image; take the times and the poses of one recording"]
+    absent = len(times) - len(poses)
+    return poses, [f"{path}: no pose for {absent} of {len(times)} images; they are used without"] if absent else []
+
+
 def read_listing(path: Path, separator: str | None = None) -> tuple[np.ndarray, list[str], list[str]]:
     """A text file with a time stamp and a file name in every row; rows with `#` are comments.
 
@@ -77,8 +116,8 @@ def read_listing(path: Path, separator: str | None = None) -> tuple[np.ndarray, 
         separator: of the columns; None is white space.
 
     Returns:
-        Time stamps `(N,)` float64 and names as they stand there, rows that do not fit left out; and one problem for
-        each kind of them.
+        Time stamps `(N,)` float64, rising, and names as they stand there, rows that do not fit left out; and a problem
+        where there are such rows.
 
     Raises:
         TrianflowError: it cannot be read, or has no row that fits.
@@ -89,26 +128,27 @@ def read_listing(path: Path, separator: str | None = None) -> tuple[np.ndarray, 
         raise TrianflowError(
             f"{path}: {error.strerror or error}; it belongs to the sequence, unpack or download it again"
         ) from None
-    times: list[float] = []
+    numbers: list[int] = []
+    stamps: list[float] = []
     names: list[str] = []
-    bad: list[int] = []
     for number, line in enumerate(text.splitlines(), 1):
         fields = [field.strip() for field in line.split("#")[0].split(separator)]
         if not any(fields):
             continue
         try:
-            time, name = float(fields[0]), fields[1]
-        except (ValueError, IndexError):
-            bad.append(number)
-            continue
-        if not name or not np.isfinite(time) or (times and time <= times[-1]):
-            bad.append(number)
-            continue
-        times.append(time)
+            stamp = float(fields[0])
+        except ValueError:
+            stamp = np.nan
+        name = fields[1] if len(fields) > 1 else ""
+        numbers.append(number)
+        stamps.append(stamp if name else np.nan)
         names.append(name)
-    if not times:
+    times = np.array(stamps, np.float64)
+    good = rising(times)
+    if not len(good):
         raise TrianflowError(f"{path}: no row with a time and a file name; download it again")
-    problems = [f"{path}:{bad[0]}: not a time later than the one before and a file name"] if bad else []
+    bad = sorted(set(range(len(times))) - set(good.tolist()))
+    problems = [f"{path}:{numbers[bad[0]]}: not a time between its neighbours' and a file name"] if bad else []
     if bad:
         problems[0] += f" ({len(bad)} such rows are left out); download the file again"
-    return np.array(times), names, problems
+    return times[good], [names[i] for i in good], problems

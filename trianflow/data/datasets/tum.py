@@ -14,12 +14,13 @@ from trianflow.data.datasets.scanning import (
     find_folders,
     fitted,
     image_files,
+    left_out,
     missing_files,
     packed,
     relative_name,
     require_folder,
 )
-from trianflow.data.datasets.timed import associate, poses_at, read_listing
+from trianflow.data.datasets.timed import associate, poses_of_images, read_listing
 from trianflow.data.depth import LARGEST_TIME_OFFSET
 from trianflow.errors import TrianflowError
 from trianflow.geometry.camera import Camera
@@ -74,7 +75,9 @@ def _sequence(folder: Path, name: str) -> DatasetSequence:
     files = [folder / n for n in names]
     camera, notes = _camera(folder)
     camera, misfit = fitted(camera, files, folder)
-    problems += [*notes, *misfit, *missing_files(files, str(folder / "rgb.txt")), *_unlisted(folder, names)]
+    problems += [*notes, *misfit, *missing_files(files, str(folder / "rgb.txt"))]
+    unlisted = {p.name for p in (folder / "rgb").glob("*")} - {f.name for f in files}
+    problems += left_out(folder / "rgb", unlisted, "not in rgb.txt")
     frames = image_files(folder / "rgb", files, times.tolist(), str(folder / "rgb.txt"), name, camera)
     depth, depth_problems = _depth(folder, times)
     poses, pose_problems = _poses(folder, times)
@@ -88,14 +91,6 @@ def _camera(folder: Path) -> tuple[Camera, list[str]]:
         return _CAMERAS[found[1]], []
     text = f"{folder}: the name has no freiburg1, freiburg2 or freiburg3, so the camera is the default of ROS"
     return _ROS_DEFAULT, [f"{text} (fx = fy = 525); give the folder its original name"]
-
-
-def _unlisted(folder: Path, names: list[str]) -> list[str]:
-    listed = {Path(n).name for n in names}
-    extra = sorted(p.name for p in (folder / "rgb").glob("*") if p.name not in listed and not p.name.startswith("."))
-    if not extra:
-        return []
-    return [f"{folder / 'rgb' / extra[0]}: not in rgb.txt and left out ({len(extra)} such files); remove them"]
 
 
 def _depth(folder: Path, times: np.ndarray) -> tuple[dict[int, Path], list[str]]:
@@ -123,11 +118,6 @@ def _poses(folder: Path, times: np.ndarray) -> tuple[Trajectory | None, list[str
     if not path.is_file():
         return None, [f"{path}: missing; the sequence is used without poses (validation sequences have none)"]
     try:
-        poses = poses_at(Trajectory.load(path, "tum"), times)
+        return poses_of_images(Trajectory.load(path, "tum"), times, path)
     except TrianflowError as error:
         return None, [f"{error}; download it again, the sequence is used without poses"]
-    if poses is None:
-        return None, [f"{path}: no pose at the time of an image; take it from the archive of this sequence"]
-    if len(poses) < len(times):
-        return poses, [f"{path}: no pose for {len(times) - len(poses)} of {len(times)} images; they are used without"]
-    return poses, []

@@ -1,5 +1,6 @@
 """A synthetic world with exact truth: depth, flow, visibility, instances and poses of streets and rooms."""
 
+from trianflow.data.synthetic.drive import DriveKind
 from trianflow.data.synthetic.paths import PathKind, camera_path
 from trianflow.data.synthetic.photometry import Photometry
 from trianflow.data.synthetic.scene import Scene
@@ -16,6 +17,7 @@ from trianflow.data.synthetic.world import (
 )
 
 __all__ = [
+    "DriveKind",
     "PathKind",
     "Photometry",
     "RenderedFrames",

@@ -76,7 +76,7 @@ def camera_path(kind: PathKind, scene: Scene, frames: int, fps: float = 10.0, se
         heading = heading + torch.div(s, usable, rounding_mode="floor") * turn
     height = scene.eye_height + wave(g, t, rate * 2) * sway[1] * size
     yaw = heading + turning[0] * wave(g, t, rate)
-    return _look(position, height, yaw, turning[1] * wave(g, t, rate), turning[2] * wave(g, t, rate))
+    return look(position, height, yaw, turning[1] * wave(g, t, rate), turning[2] * wave(g, t, rate))
 
 
 def wave(g: torch.Generator, t: Tensor, rate: float) -> Tensor:
@@ -88,7 +88,7 @@ def wave(g: torch.Generator, t: Tensor, rate: float) -> Tensor:
     return total
 
 
-def _look(position: Tensor, height: Tensor, yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
+def look(position: Tensor, height: Tensor, yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
     """Camera poses from ground position, height above it, heading (0 is +z, to +x), pitch (up) and roll."""
 
     def turn(axis: int, angle: Tensor) -> Tensor:

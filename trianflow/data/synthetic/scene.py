@@ -98,6 +98,8 @@ class Scene:
         route: the way the camera may take: the lane's centre of a street, a closed loop in a room.
         clearance: metres to each side of the route that are free of primitives.
         eye_height: metres of a usual camera above the ground.
+        reach: metres beyond which a primitive that fits a sphere of radius 1 m is not drawn; of radius r, the root
+            of r times as far.
     """
 
     kind: str
@@ -115,12 +117,17 @@ class Scene:
     route: Curve
     clearance: float
     eye_height: float
+    reach: float = math.inf
+
+    def object_poses(self, times: Tensor) -> Tensor:
+        """The world, then every mover, to world at `times` `(F,)` seconds: `(F, M + 1, 4, 4)` float64."""
+        objects = [torch.eye(4, dtype=torch.float64).expand(len(times), 4, 4)]
+        objects += [mover.poses(times) for mover in self.movers]
+        return torch.stack(objects, 1)
 
     def primitive_poses(self, times: Tensor) -> Tensor:
         """Primitive to world at `times` `(F,)` seconds: `(F, P, 4, 4)` float64."""
-        objects = [torch.eye(4, dtype=torch.float64).expand(len(times), 4, 4)]
-        objects += [mover.poses(times) for mover in self.movers]
-        return torch.stack(objects, 1)[:, self.instance] @ self.T_ol
+        return self.object_poses(times)[:, self.instance] @ self.T_ol
 
     def without_motion(self) -> Scene:
         """The same scene with every object frozen where it is at time 0."""

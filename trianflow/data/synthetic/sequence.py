@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trianflow.data.frames import Frame
+from trianflow.data.synthetic.drive import DriveKind, make_drive
 from trianflow.data.synthetic.paths import PathKind, camera_path
 from trianflow.data.synthetic.photometry import Photometry
 from trianflow.data.synthetic.scene import Scene
@@ -63,6 +64,37 @@ class SyntheticSequence:
         T_wc = camera_path(path, scene, frames, fps, seed)
         return cls(scene, T_wc, fps, camera, photometry or Photometry(), seed)
 
+    @classmethod
+    def drive(
+        cls,
+        kind: DriveKind,
+        camera: Camera,
+        seed: int = 0,
+        frames: int = 2000,
+        fps: float = 10.0,
+        movers: int = 8,
+        photometry: Photometry | None = None,
+    ) -> SyntheticSequence:
+        """A long drive through a town, at about 7.5 m/s: 9 to 10 m/s on straight streets, 4 to 5 in the turns.
+
+        Half way the car stops at a crossing for three seconds; its poses are the same meanwhile, and a car passes.
+
+        Args:
+            kind: `open` never comes near its own way again; `loop` returns to its start and goes on over its first
+                60 m, within a lane.
+            camera: intrinsics and size; it looks ahead from 1.65 m above the ground.
+            seed: of the town, the way, the traffic and the photometry.
+            frames: how many; a loop takes some 75 s at least.
+            fps: frames a second.
+            movers: cars that drive: one ahead for a while, the others come to meet the camera.
+            photometry: as in the class.
+
+        Raises:
+            ValueError: for an unknown kind, fewer than two frames, or too few for a loop.
+        """
+        scene, T_wc = make_drive(kind, seed, frames, fps, movers)
+        return cls(scene, T_wc, fps, camera, photometry or Photometry(), seed)
+
     def __len__(self) -> int:
         return len(self.T_wc) - 1
 
@@ -74,7 +106,9 @@ class SyntheticSequence:
     def frames(self) -> Iterator[RenderedFrames]:
         """The N frames one by one, without flow."""
         for i in range(len(self.T_wc)):
-            frame = render(self.scene, self.T_wc[i : i + 1], torch.tensor([i / self.fps]), self.camera)
+            frame = render(
+                self.scene, self.T_wc[i : i + 1], torch.tensor([i / self.fps], dtype=torch.float64), self.camera
+            )
             yield replace(frame, image=self._film(frame.image, i))
 
     def stream(self, depth: bool = False) -> Iterator[Frame]:

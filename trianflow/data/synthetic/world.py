@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from trianflow.data.synthetic.culling import within_sight
 from trianflow.data.synthetic.paths import PathKind, camera_path
 from trianflow.data.synthetic.photometry import Photometry
 from trianflow.data.synthetic.raycast import Hits, cast, surface
@@ -104,6 +105,7 @@ def render(scene: Scene, T_wc: Tensor, times: Tensor, camera: Camera) -> Rendere
         times: `(F,)` seconds, for the moving objects.
         camera: intrinsics and size, without distortion.
     """
+    scene = within_sight(scene, T_wc, times, camera.K(), camera.height, camera.width)
     K = camera.K().expand(len(T_wc), 3, 3)
     views = make_views([scene], [T_wc], [times], K, camera.height, camera.width)
     hits = _hits(views)
@@ -139,6 +141,7 @@ def render_pairs(
                 for i in range(B)
             ]
         )
+    scenes = [within_sight(s, T, t, k, height, width) for s, T, t, k in zip(scenes, T_wc, times, K)]
     views = make_views(scenes, list(T_wc), list(times), K.repeat_interleave(2, 0), height, width)
     hits = _hits(views)
     image = picture(views, hits, scenes[0].textures)

@@ -1,0 +1,121 @@
+"""The filter of the scale against a dense least-squares solution of the whole problem, and what it must withstand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from trianflow.odometry.scale_fusion import BIASES, Measurement, ScaleFilter
+
+
+def white(source, sigma):
+    """The variance that a measurement of a source is fused with."""
+    return sigma**2 + BIASES[source].frames * BIASES[source].sigma ** 2
+
+
+def dense(drifts, rows):
+    """Mean and standard deviation of every state of the walk, of all measurements at once."""
+    count = len(drifts)
+    information, right = np.zeros((count, count)), np.zeros(count)
+    for k in range(1, count):
+        step = np.zeros(count)
+        step[k - 1], step[k] = -1.0, 1.0
+        information += np.outer(step, step) / drifts[k] ** 2
+    for k, measurements in enumerate(rows):
+        for source, m in measurements.items():
+            information[k, k] += 1 / white(source, m.sigma)
+            right[k] += m.log_scale / white(source, m.sigma)
+    covariance = np.linalg.inv(information)
+    return covariance @ right, np.sqrt(covariance.diagonal())
+
+
+def drive(count=30, seed=0):
+    """Drifts and measurements that agree within their noise; the first two frames have none."""
+    rng = np.random.default_rng(seed)
+    drifts = rng.uniform(0.005, 0.03, count)
+    rows = []
+    for k in range(count):
+        sources = [s for s in BIASES if k >= 2 and rng.uniform() < 0.4]
+        rows.append({s: Measurement(0.7 + rng.normal(0, 0.003), rng.uniform(0.01, 0.05)) for s in sources})
+    assert any(rows)
+    return drifts, rows
+
+
+def test_filter_and_smoother_are_the_least_squares_solution():
+    drifts, rows = drive()
+    scale = ScaleFilter()
+    fused = [scale.step(drift, row) for drift, row in zip(drifts, rows)]
+    first = next(k for k, row in enumerate(rows) if row)
+    for k, now in enumerate(fused):
+        if k < first:
+            assert (now.log_scale, now.sigma, now.shares) == (0.0, math.inf, {"structure": 1.0})
+            continue
+        mean, sigma = dense(drifts[: k + 1], rows[: k + 1])
+        assert now.log_scale == pytest.approx(mean[-1], abs=1e-9)
+        assert now.sigma == pytest.approx(sigma[-1], rel=1e-6)
+    mean, sigma = dense(drifts, rows)
+    log_scale, stated = scale.smoothed()
+    np.testing.assert_allclose(log_scale, mean, atol=1e-8)
+    np.testing.assert_allclose(stated, sigma, rtol=1e-5)
+
+
+def test_shares_are_the_weights_of_the_mean():
+    scale = ScaleFilter()
+    scale.step(0.0, {"speed": Measurement(1.0, 0.02)})
+    before = scale.step(0.05, {})
+    measured = {"camera_height": Measurement(1.1, 0.03), "depth": Measurement(0.95, 0.05)}
+    after = scale.step(0.05, measured)
+    assert before.shares == {"structure": 1.0}
+    assert set(after.shares) == {"structure", "camera_height", "depth"}
+    assert sum(after.shares.values()) == pytest.approx(1.0, abs=1e-12)
+    mean = after.shares["structure"] * before.log_scale
+    mean += sum(after.shares[source] * m.log_scale for source, m in measured.items())
+    assert after.log_scale == pytest.approx(mean, abs=1e-12)
+    known = 1 / (before.sigma**2 + 0.05**2)
+    assert after.shares["structure"] == pytest.approx(known * after.sigma**2, rel=1e-9)
+
+
+def test_one_outlier_counts_for_little_and_a_wrong_start_is_forgotten():
+    scale = ScaleFilter()
+    for _ in range(50):
+        usual = scale.step(0.002, {"camera_height": Measurement(0.5, 0.02)})
+    wild = scale.step(0.002, {"camera_height": Measurement(2.0, 0.02)})
+    assert wild.shares["camera_height"] < usual.shares["camera_height"] / 20
+    assert wild.log_scale == pytest.approx(0.5, abs=0.002)
+    late = ScaleFilter()
+    late.step(0.002, {"camera_height": Measurement(2.0, 0.02)})
+    for _ in range(200):
+        fused = late.step(0.002, {"camera_height": Measurement(0.5, 0.02)})
+    assert fused.log_scale == pytest.approx(0.5, abs=0.02)
+
+
+def test_many_frames_do_not_claim_more_than_the_bias_allows():
+    scale = ScaleFilter()
+    for _ in range(100):
+        fused = scale.step(0.0, {"camera_height": Measurement(0.0, 0.005)})
+    assert fused.sigma > 0.01
+
+
+def test_stated_sigma_holds_for_a_bias_that_lasts():
+    """A walk with measurements whose error is the bias, new after so many frames, and noise."""
+    bias, errors = BIASES["camera_height"], []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        scale, truth = ScaleFilter(), 0.3
+        for k in range(250):
+            if k % int(bias.frames) == 0:
+                offset = rng.normal(0, bias.sigma)
+            truth += rng.normal(0, 0.002)
+            fused = scale.step(0.002, {"camera_height": Measurement(truth + offset + rng.normal(0, 0.02), 0.02)})
+        errors.append((fused.log_scale - truth) / fused.sigma)
+    assert 0.5 < np.std(errors) < 2
+
+
+def test_nothing_measured():
+    scale = ScaleFilter()
+    assert [len(x) for x in scale.smoothed()] == [0, 0]
+    for _ in range(3):
+        scale.step(0.01, {})
+    log_scale, sigma = scale.smoothed()
+    assert log_scale.tolist() == [0.0] * 3
+    assert np.isinf(sigma).all()

@@ -1,0 +1,137 @@
+"""The way that a car's own sensors have measured, from a file of speeds."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trianflow.errors import TrianflowError, UsageError
+
+# Between samples further apart than this nothing is known, seconds.
+_LARGEST_GAP = 2.0
+# Error of a speed: a share of it, and metres a second.
+_RELATIVE_ERROR, _ABSOLUTE_ERROR = 0.01, 0.05
+_OXTS_FIELDS, _FORWARD, _LEFTWARD = 30, 8, 9  # numbers in a row of OXTS; the two speeds over ground among them
+_EXPECTED = "expected rows of seconds and metres a second, such as 12.50 8.31"
+
+
+@dataclass(frozen=True, eq=False)
+class SpeedFile:
+    """Speeds over time.
+
+    Attributes:
+        times: `(N,)` float64 seconds, rising, of the clock of the frames.
+        speeds: `(N,)` float64 metres a second, not negative.
+    """
+
+    times: np.ndarray
+    speeds: np.ndarray
+
+    @classmethod
+    def load(cls, path: str | Path) -> SpeedFile:
+        """Read a text file, or a drive of KITTI raw.
+
+        Args:
+            path: rows of seconds and metres a second, parted by blanks, commas or semicolons, with or without a line
+                of names above; `#` begins a comment. Backward speeds may be negative. Or the folder of a drive of
+                KITTI raw or the `oxts` folder in it; its times are seconds since 1970, as those of the drive's frames.
+
+        Raises:
+            UsageError: no such file or folder.
+            TrianflowError: it cannot be read, or a row is not what it should be.
+        """
+        path = Path(path)
+        if path.is_dir():
+            return _read_oxts(path / "oxts" if (path / "oxts").is_dir() else path)
+        if not path.exists():
+            raise UsageError(f"{path}: no such file or folder of speeds")
+        return _read_text(path)
+
+    def distance(self, t0: float, t1: float) -> float | None:
+        """Metres travelled from time `t0` to `t1`, the speed taken as linear between samples.
+
+        None outside the samples, and across a gap of more than two seconds between them.
+        """
+        if not self.times[0] <= t0 <= t1 <= self.times[-1]:
+            return None
+        first = np.searchsorted(self.times, t0, side="right") - 1
+        last = np.searchsorted(self.times, t1, side="left")
+        if (np.diff(self.times[first : last + 1]) > _LARGEST_GAP).any():
+            return None
+        at = np.concatenate([[t0], self.times[first + 1 : last], [t1]])
+        speed = np.interp(at, self.times, self.speeds)
+        return float(np.sum(np.diff(at) * (speed[1:] + speed[:-1]) / 2))
+
+    def sigma(self, t0: float, t1: float) -> float | None:
+        """Standard deviation of `distance`, metres: 1 % of it, and 0.05 m in every second; None where that is."""
+        distance = self.distance(t0, t1)
+        return None if distance is None else _RELATIVE_ERROR * distance + _ABSOLUTE_ERROR * (t1 - t0)
+
+
+def _read_text(path: Path) -> SpeedFile:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (error.strerror or error) if isinstance(error, OSError) else "not a text file"
+        raise TrianflowError(f"{path}: cannot read the speeds: {reason}") from None
+    times: list[float] = []
+    speeds: list[float] = []
+    names_allowed = True
+    for number, line in enumerate(text.splitlines(), 1):
+        fields = [field for field in re.split(r"[,;\s]+", line.split("#")[0]) if field]
+        if not fields:
+            continue
+        is_names, names_allowed = names_allowed and not any(map(_is_number, fields)), False
+        if is_names:
+            continue
+        if len(fields) != 2 or not all(map(_is_number, fields)):
+            raise TrianflowError(f"{path}:{number}: {line.strip()[:60]!r} is no speed; {_EXPECTED}")
+        time, speed = map(float, fields)
+        if times and time <= times[-1]:
+            raise TrianflowError(f"{path}:{number}: not later than the row before; sort the rows by time")
+        times.append(time)
+        speeds.append(abs(speed))
+    if len(times) < 2:
+        raise TrianflowError(f"{path}: fewer than two speeds in it; {_EXPECTED}")
+    return SpeedFile(np.array(times), np.array(speeds))
+
+
+def _read_oxts(folder: Path) -> SpeedFile:
+    """Speed over ground; rows that are missing or damaged are gaps."""
+    stamps = folder / "timestamps.txt"
+    if not stamps.is_file():
+        raise TrianflowError(f"{folder}: no timestamps.txt in it; give a text file, or the folder of a KITTI raw drive")
+    rows: dict[float, float] = {}
+    for number, line in enumerate(stamps.read_text(encoding="utf-8", errors="replace").split("\n")):
+        speed = _speed_over_ground(folder / "data" / f"{number:010d}.txt")
+        if speed is None:
+            continue
+        try:
+            moment = np.datetime64(line.strip() or "none", "ns")
+        except ValueError:
+            raise TrianflowError(f"{stamps}:{number + 1}: no date with a time; unpack the drive again") from None
+        rows[int(moment.astype(np.int64)) / 1e9] = speed
+    times = np.array(sorted(rows))
+    if len(times) < 2:
+        raise TrianflowError(f"{folder / 'data'}: fewer than two files of {_OXTS_FIELDS} numbers; unpack the drive")
+    return SpeedFile(times, np.array([rows[time] for time in times]))
+
+
+def _speed_over_ground(path: Path) -> float | None:
+    try:
+        row = np.array([float(value) for value in path.read_text(encoding="utf-8").split()])
+    except (OSError, ValueError):
+        return None
+    if len(row) != _OXTS_FIELDS or not np.isfinite(row).all():
+        return None
+    return float(np.hypot(row[_FORWARD], row[_LEFTWARD]))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False

@@ -1,0 +1,298 @@
+"""The last key frames and the points tracked through them, adjusted together: a scale that many frames carry."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from trianflow.config import WindowConfig
+from trianflow.geometry.camera import homogeneous, invert_pose, normalize_pixels, transform
+from trianflow.geometry.radial import radial_of_pair, straighten
+from trianflow.geometry.scale import robust_scale
+from trianflow.geometry.triangulation import inverse_depths
+from trianflow.odometry.adjustment import Link, Window, adjust
+from trianflow.odometry.pair import Pair
+from trianflow.odometry.structure import follow, measure_depth
+from trianflow.pose.two_view import TwoViewStatus
+
+# Points that are needed to compare two scales.
+_MIN_POINTS = 30
+# Neighbouring matches share their errors: a pair's information on its pose counts half, that on the distortion, which
+# a smooth error of the flow imitates best, a fifteenth (or less, where the pairs scatter more); a window's a tenth.
+_LINK_WEIGHT = 0.5
+_PAIR_INFLATION = 15.0
+_WINDOW_INFLATION = 10.0
+_RADIAL_MATCHES = 2000
+# Largest forward-backward difference of a point that is followed: pixels, and share of its motion.
+_FOLLOWING = 0.33, 0.01
+# A point further than this from where it should be, in standard deviations of the tracks, is another point.
+_GATE = 6.0
+# Frames closer together than this share of the window's extent do not hold its scale.
+_BASELINE = 0.02
+# Share of what is known of a point's depth that outlives a key frame, as it wanders on its surface.
+_MEMORY = 0.97
+# Parallax below which a point is no use as a track, pixels. A larger one would prefer those that seem too near.
+_LEAST_PARALLAX = 0.05
+
+
+@dataclass(frozen=True)
+class WindowStep:
+    """What the window made of a new key frame.
+
+    Attributes:
+        T_cw: `(4, 4)` of it.
+        scale: length of its step in the window, over the length that it came with; 1 where that is too short to tell.
+        points: that are tracked.
+        note: why nothing was adjusted; empty where it was.
+    """
+
+    T_cw: Tensor
+    scale: float
+    points: int
+    note: str
+
+
+class SlidingWindow:
+    """Key frames, tracks, and what the calibration has left of radial distortion.
+
+    Points are followed by the dense flow from key frame to key frame and anchored where they were first seen. With
+    every key frame the window is adjusted, its two oldest frames held; what a frame that leaves has said of a point
+    stays as a prior of its depth. Where the camera turns more than it moves, the distortion is estimated too.
+
+    Args:
+        K: `(3, 3)` float64 intrinsics.
+        config: size, points, noise.
+
+    Attributes:
+        radial: residual distortion, as `geometry.radial.straighten` takes it.
+        radial_sigma: its standard deviation.
+    """
+
+    def __init__(self, K: Tensor, config: WindowConfig) -> None:
+        self._K, self._config = K, config
+        self._f = K.diagonal()[:2]
+        self.radial, self.radial_sigma = 0.0, config.radial_sigma
+        self._scatter = _PAIR_INFLATION
+        self.restart(0, torch.eye(4, dtype=torch.float64))
+
+    def restart(self, number: int, T_cw: Tensor) -> None:
+        """Begin anew at a key frame: nothing before it counts, but the distortion."""
+        self._numbers = [number]
+        zeros = torch.zeros(0, dtype=torch.float64)
+        none = torch.zeros(1, 0, dtype=torch.bool)
+        self._window = Window(T_cw[None], zeros.reshape(1, 0, 2), none, zeros.long(), zeros, zeros, zeros)
+        self._p = zeros.reshape(0, 2)  # pixels in the newest frame
+        self._alive = none[0]
+
+    @property
+    def poses(self) -> dict[int, Tensor]:
+        """T_cw `(4, 4)` of the key frames in the window, by their numbers."""
+        return dict(zip(self._numbers, self._window.T_cw))
+
+    def add(self, number: int, T_ck: Tensor, pair: Pair) -> WindowStep:
+        """Take the next key frame.
+
+        Args:
+            number: of the key frame, for `poses`.
+            T_ck: `(4, 4)` from the newest frame of the window, its length a first guess.
+            pair: the two frames.
+        """
+        before = self._p
+        self._p, arrived = follow(before, pair.flow, *_FOLLOWING)
+        self._alive = self._alive & arrived
+        T_ba = T_ck.clone()
+        given = float(T_ck[:3, 3].norm())
+        moves = given > 0 and float(pair.view.parallax) > 3 * self._config.noise
+        if moves:
+            T_ba[:3, 3] *= self._length(T_ck, before) / given
+        self._append(number, T_ba @ self._window.T_cw[-1])
+        inlier = pair.view.inlier[0]
+        p_a, p_b = pair.matches.p_a[0].double()[inlier], pair.matches.p_b[0].double()[inlier]
+        if given > 0:
+            self._begin_tracks(before, p_a, p_b, T_ba, pair.flow.flow_ab.shape[-2:])
+        turning = self._watch_distortion(pair, p_a, p_b)
+        links = [*self._window.links, *self._link(pair)]
+        sigma = self.radial_sigma if turning else 0.0
+        self._window = replace(
+            self._window, links=links, radial=self.radial, radial_prior=self.radial, radial_sigma=sigma
+        )
+        result = adjust(self._window, self._f, self._config.noise, self._held())
+        self._window = result.window
+        if result.ok:
+            self._learn_distortion(result.radial_information)
+            self._select(result.error.amax(0) < _GATE * self._config.noise)
+        T_ba = self._window.T_cw[-1] @ invert_pose(self._window.T_cw[-2])
+        scale = float(T_ba[:3, 3].norm()) / given if moves else 1.0
+        if len(self._window.T_cw) > self._config.frames:
+            self._forget_oldest()
+        return WindowStep(self._window.T_cw[-1], scale, int(self._alive.sum()), result.note)
+
+    def _held(self) -> int:
+        """How many of the oldest frames must be held, so that some way between them holds the scale."""
+        centres = invert_pose(self._window.T_cw)[:, :3, 3]
+        way = (centres - centres[0]).norm(dim=-1)
+        return max(int((way <= _BASELINE * way.max()).sum()) + 1, 2)
+
+    def _straight(self, p: Tensor) -> Tensor:
+        """Pixels `(N, 2)` freed of the residual distortion."""
+        return straighten(normalize_pixels(p, self._K), self.radial) * self._f + self._K[:2, 2]
+
+    def _in_frame(self, frame: int) -> Tensor:
+        """Points `(M, 3)` in the camera of a frame, in units of the trajectory."""
+        w, anchors = self._window, torch.arange(len(self._p))
+        ray = homogeneous(straighten(w.x[w.anchor, anchors], self.radial))
+        T = w.T_cw[frame] @ invert_pose(w.T_cw)[w.anchor]
+        return transform(T, (ray / w.inverse_depth[:, None])[:, None])[:, 0]
+
+    def _length(self, T_ck: Tensor, before: Tensor) -> float:
+        """Length of a step of known direction by the depths of the tracks; as it is where they do not tell."""
+        given = float(T_ck[:3, 3].norm())
+        T_unit = T_ck.clone()
+        T_unit[:3, 3] /= given
+        depth = self._in_frame(-1)[:, 2]
+        p_a, p_b = self._straight(before), self._straight(self._p)
+        measured, variance = measure_depth(p_a, p_b, T_unit, self._K, self._config.noise)
+        variance = torch.where(self._alive, variance + 0.02**2, torch.nan)
+        found = robust_scale(measured.exp(), depth, variance, _MIN_POINTS) if len(depth) else None
+        return float(found.scale) if found is not None and bool(found.ok) else given
+
+    def _measure(self, x_a: Tensor, x_b: Tensor, T_ba: Tensor) -> tuple[Tensor, Tensor]:
+        """Inverse depths in a of points, and how many pixels one unit of them moves the points in b."""
+        rho, reach = inverse_depths(straighten(x_a, self.radial), straighten(x_b, self.radial), T_ba)
+        return rho, reach * self._f.mean()
+
+    def _append(self, number: int, T_cw: Tensor) -> None:
+        w = self._window
+        self._numbers.append(number)
+        x = normalize_pixels(self._p, self._K)
+        self._window = replace(
+            w,
+            T_cw=torch.cat([w.T_cw, T_cw[None]]),
+            x=torch.cat([w.x, x[None]]),
+            seen=torch.cat([w.seen, self._alive[None]]),
+        )
+
+    def _begin_tracks(self, before: Tensor, p_a: Tensor, p_b: Tensor, T_ba: Tensor, size: tuple[int, ...]) -> None:
+        """New points where the last key frame has none yet, as far as their parallax tells a depth."""
+        w = self._window
+        spacing = math.sqrt(size[0] * size[1] / (1.5 * self._config.points))
+        rho, reach = self._measure(normalize_pixels(p_a, self._K), normalize_pixels(p_b, self._K), T_ba)
+        good = (rho > 0) & (rho * reach > _LEAST_PARALLAX)
+        p_a, p_b, rho = p_a[good], p_b[good], rho[good]
+        cells = (torch.cat([before[self._alive], p_a]) / spacing).floor().long()
+        cell = cells[:, 1] * 100_000 + cells[:, 0]
+        order = cell.argsort(stable=True)
+        first = torch.ones_like(cell, dtype=torch.bool)
+        first[order[1:]] = cell[order[1:]] != cell[order[:-1]]
+        alive = int(self._alive.sum())
+        new = first[alive:].nonzero()[:, 0][: max(self._config.points - alive, 0)]
+        p_a, p_b, rho = p_a[new], p_b[new], rho[new]
+        x = torch.zeros(len(w.T_cw), len(new), 2, dtype=torch.float64)
+        x[-2], x[-1] = normalize_pixels(p_a, self._K), normalize_pixels(p_b, self._K)
+        seen = torch.zeros(x.shape[:2], dtype=torch.bool)
+        seen[-2:] = True
+        self._window = replace(
+            w,
+            x=torch.cat([w.x, x], 1),
+            seen=torch.cat([w.seen, seen], 1),
+            anchor=torch.cat([w.anchor, torch.full((len(new),), len(w.T_cw) - 2)]),
+            inverse_depth=torch.cat([w.inverse_depth, rho]),
+            prior=torch.cat([w.prior, rho]),
+            prior_sigma=torch.cat([w.prior_sigma, torch.full_like(rho, torch.inf)]),
+        )
+        self._p = torch.cat([self._p, p_b])
+        self._alive = torch.cat([self._alive, torch.ones(len(new), dtype=torch.bool)])
+
+    def _link(self, pair: Pair) -> list[Link]:
+        """What the two-view geometry says of the newest two frames."""
+        if pair.status not in (TwoViewStatus.OK, TwoViewStatus.ROTATION_ONLY):
+            return []
+        last = len(self._window.T_cw) - 1
+        return [Link(last - 1, last, pair.view.T_ba[0].double(), _LINK_WEIGHT * pair.view.information[0].double())]
+
+    def _watch_distortion(self, pair: Pair, p_a: Tensor, p_b: Tensor) -> bool:
+        """Learn of the distortion from a pair; whether the camera turns more than it moves."""
+        R = pair.view.T_ba[0, :3, :3].double()
+        angle = float(((R.diagonal().sum() - 1) / 2).clamp(-1, 1).arccos())
+        focal = float(self._f.mean())
+        if pair.status is not TwoViewStatus.OK or self._config.radial_sigma <= 0:
+            return False
+        if angle * focal < float(pair.view.parallax):
+            return False
+        every = max(len(p_a) // _RADIAL_MATCHES, 1)
+        x_a, x_b = normalize_pixels(p_a[::every], self._K), normalize_pixels(p_b[::every], self._K)
+        noise = max(float(pair.view.noise), 0.1) / focal
+        radial, information = radial_of_pair(x_a, x_b, pair.view.T_ba[0].double(), noise)
+        if information > 0:
+            information *= len(p_a) / len(x_a)
+            surprise = max((radial - self.radial) ** 2 - self.radial_sigma**2, 0.0) * information
+            self._scatter += (surprise - self._scatter) / 10
+            self._fuse_distortion(radial, information / max(self._scatter, _PAIR_INFLATION))
+        return True
+
+    def _learn_distortion(self, information: float) -> None:
+        """Learn of the distortion from the adjusted window."""
+        w = self._window
+        if w.radial_sigma <= 0 or information <= 0:
+            return
+        prior = 1 / w.radial_sigma**2
+        alone = (w.radial * (information + prior) - w.radial_prior * prior) / information
+        self._fuse_distortion(alone, information / (_WINDOW_INFLATION * self._config.frames))
+
+    def _fuse_distortion(self, radial: float, information: float) -> None:
+        prior = 1 / self.radial_sigma**2
+        self.radial = (prior * self.radial + information * radial) / (prior + information)
+        self.radial_sigma = (prior + information) ** -0.5
+
+    def _select(self, keep: Tensor) -> None:
+        """Keep some of the points `(M,)`."""
+        w = self._window
+        self._window = replace(
+            w,
+            x=w.x[:, keep],
+            seen=w.seen[:, keep],
+            anchor=w.anchor[keep],
+            inverse_depth=w.inverse_depth[keep],
+            prior=w.prior[keep],
+            prior_sigma=w.prior_sigma[keep],
+        )
+        self._p, self._alive = self._p[keep], self._alive[keep]
+
+    def _forget_oldest(self) -> None:
+        """Drop the oldest frame; its points move on to the next one, with what the two say of their depths."""
+        w = self._window
+        T_ba = w.T_cw[1] @ invert_pose(w.T_cw[0])
+        moving = w.anchor == 0
+        ray = homogeneous(straighten(w.x[0], self.radial))
+
+        def handed_on(inverse_depth: Tensor) -> Tensor:
+            z = (ray @ T_ba[:3, :3].mT + inverse_depth[:, None] * T_ba[:3, 3])[:, 2]
+            return torch.where(z > 1e-3, inverse_depth / z.clamp_min(1e-3), torch.nan)
+
+        measured, reach = self._measure(w.x[0], w.x[1], T_ba)
+        measured = handed_on(measured)
+        information = torch.where(measured.isfinite(), (reach / self._config.noise).square(), 0.0)
+        prior = handed_on(w.prior)
+        trust = torch.where(prior.isfinite(), _MEMORY / (w.prior_sigma * prior / w.prior).square(), 0.0)
+        total = (information + trust).clamp_min(1e-30)
+        fused = (information * measured.nan_to_num(0.0) + trust * prior.nan_to_num(0.0)) / total
+        rho = handed_on(w.inverse_depth)
+        informed = information + trust > 0
+        self._window = replace(
+            w,
+            T_cw=w.T_cw[1:],
+            x=w.x[1:],
+            seen=w.seen[1:],
+            anchor=(w.anchor - 1).clamp_min(0),
+            inverse_depth=torch.where(moving, rho, w.inverse_depth),
+            prior=torch.where(moving, torch.where(informed, fused, rho), w.prior),
+            prior_sigma=torch.where(moving, torch.where(informed, total.rsqrt(), torch.inf), w.prior_sigma),
+            links=[replace(k, first=k.first - 1, second=k.second - 1) for k in w.links if k.first > 0],
+        )
+        self._numbers = self._numbers[1:]
+        w = self._window
+        lives = w.seen[w.anchor, torch.arange(len(w.anchor))] & w.inverse_depth.isfinite() & (w.inverse_depth > 0)
+        self._select(lives & (self._alive | (w.seen.sum(0) >= 3)))

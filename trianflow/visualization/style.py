@@ -1,0 +1,76 @@
+"""What all plots have in common: colours, frames, legends, and how they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trianflow.errors import TrianflowError
+
+INK, FAINT = "#1f2933", "#8a94a3"
+_LINES = ("#1d5fd1", "#d9480f", "#0b8a6b", "#8b3fc7", "#c99700", "#0891b2")
+
+
+def new_figure(width: float, height: float, title: str = "") -> Any:
+    """A matplotlib figure of a size in inches, with no window and no global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=150, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    if title:
+        figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold", color=INK)
+    return figure
+
+
+def line_styles(n: int) -> list[dict[str, Any]]:
+    """Colour and dashes of n lines: six colours, then the same ones dashed, dotted, dash-dotted."""
+    dashes = ("-", "--", ":", "-.")
+    return [
+        {"color": _LINES[i % len(_LINES)], "linestyle": dashes[i // len(_LINES) % len(dashes)], "linewidth": 1.6}
+        for i in range(n)
+    ]
+
+
+def style_axes(axes: Any) -> None:
+    """A quiet frame: no top and right spine, faint grid behind the lines; limits are set afterwards."""
+    axes.grid(True, color="#e6e9ee", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.margins(0.06, 0.08)
+    for name, spine in axes.spines.items():
+        spine.set_visible(name in ("left", "bottom"))
+        spine.set_color(FAINT)
+    axes.tick_params(color=FAINT, labelcolor=INK, labelsize=9)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+
+
+def legend_below(figure: Any, handles: Sequence[Any], labels: Sequence[str], title: str | None = None) -> None:
+    """A legend under all axes, in as many columns as its labels leave room for."""
+    figure.legend(
+        handles,
+        labels,
+        title=title,
+        title_fontproperties={"size": 9.5},
+        loc="outside lower center",
+        ncols=int(np.clip(108 // (max(map(len, labels)) + 8), 1, 5)),
+        frameon=False,
+        fontsize=9.5,
+        labelcolor=INK,
+    )
+
+
+def save_figure(figure: Any, path: str | Path) -> None:
+    """Write a matplotlib figure; the suffix chooses the format (png, pdf, svg).
+
+    Raises:
+        TrianflowError: the file cannot be written, or the suffix is no format.
+    """
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as e:  # ValueError: a suffix that matplotlib does not know
+        reason = e.strerror if isinstance(e, OSError) else str(e).split(" (")[0]
+        raise TrianflowError(f"{path}: cannot write the picture: {reason}") from e
