@@ -109,6 +109,11 @@ class OdometryConfig(NetworkConfig):
     depth_noise: float = Field(0.03, gt=0, description="error of measured depth, share of the depth")
     learned_depth_noise: float = Field(0.15, gt=0, description="error of the network's depth, share of the depth")
     pnp_threshold: float = Field(2.0, gt=0, description="reprojection error of an inlier, pixels")
+    camera_height: float | None = Field(
+        None, gt=0, description="of a car's camera over the road, metres: gives the trajectory metres"
+    )
+    speed: str | None = Field(None, description="file of the car's speed, or OXTS folder: gives the trajectory metres")
+    loops: bool = Field(False, description="close loops")
     seed: int = Field(0, ge=0, description="of everything drawn at random")
 
     @classmethod

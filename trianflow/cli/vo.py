@@ -83,6 +83,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where the length of a step comes from: depth (measured with --depth, else that of the network), the"
         " structure carried along, or one unit a step (auto: depth with --depth, else structure)",
     )
+    method.add_argument(
+        "--camera-height",
+        type=float,
+        default=None,
+        metavar="M",
+        help="height of a car's camera over the road, metres: makes a trajectory in metres (KITTI: 1.65)",
+    )
+    method.add_argument(
+        "--speed",
+        default=None,
+        metavar="FILE",
+        help="the car's speed, rows of seconds and metres a second, or a KITTI OXTS folder: a trajectory in metres",
+    )
+    method.add_argument(
+        "--loops",
+        action="store_true",
+        default=None,
+        help="recognise places and close loops: trajectory_loops.tum and .kitti, beside the others",
+    )
     method.add_argument("--seed", type=int, default=None, metavar="N", help="of all that is random (default 0)")
     method.add_argument("--config", default=None, metavar="FILE", help="YAML with settings")
     method.add_argument("overrides", nargs="*", metavar="key=value", help="single settings, as in a --config file")
@@ -229,7 +248,7 @@ def _judge(outcome: OdometryRun, told: list[str]) -> bool:
 
 def _configuration(args: argparse.Namespace) -> OdometryConfig:
     """The preset, the file, the options, and last the words `key=value`."""
-    given = {key: getattr(args, key) for key in ("flow", "scale", "seed")}
+    given = {key: getattr(args, key) for key in ("flow", "scale", "camera_height", "speed", "loops", "seed")}
     options = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
     options += network_words(args)
     return load_settings(OdometryConfig.preset(args.preset), args.config, [*options, *args.overrides])

@@ -17,28 +17,29 @@ from torch import Tensor
 from trianflow.config import OdometryConfig
 from trianflow.data.frames import Frame
 from trianflow.depth.interface import DepthEstimator
-from trianflow.errors import TrianflowError
+from trianflow.errors import TrianflowError, UsageError
 from trianflow.flow.interface import FlowEstimator, FlowPair
 from trianflow.flow.matches import select_matches
 from trianflow.flow.occlusion import flow_quality
-from trianflow.geometry.camera import Camera, backproject, invert_pose
-from trianflow.geometry.scale import robust_scale
+from trianflow.geometry.camera import Camera, invert_pose
 from trianflow.odometry.estimators import Estimators
-from trianflow.odometry.pair import Guess, KeyFrame, KnownPoints, Motion, Pair
+from trianflow.odometry.loops import LoopCloser
+from trianflow.odometry.metric import MetricScale
+from trianflow.odometry.motion import MotionSolver, noise_of
+from trianflow.odometry.pair import Guess, KeyFrame, Motion, Pair
+from trianflow.odometry.pose_graph import corrected_trajectory, optimise_pose_graph
 from trianflow.odometry.preparation import Preparation, with_next
+from trianflow.odometry.speed import SpeedFile
 from trianflow.odometry.step import Step, StepStatus
 from trianflow.odometry.structure import Structure, follow, measure_depth
 from trianflow.odometry.window import SlidingWindow
-from trianflow.pose.pnp import pnp_cost, refine_pnp, reprojection, solve_pnp
-from trianflow.pose.two_view import TwoViewStatus, solve_two_view
+from trianflow.pose.two_view import solve_two_view
 from trianflow.trajectory import Trajectory
 
 # Smaller images than this have no optical flow.
 _MIN_SIZE = 16
-# Points of known depth below which there is nothing to lean on.
-_MIN_POINTS = 50
-# A scale whose logarithm is less certain than this is replaced by the last speed.
-_MAX_SCALE_SIGMA = 0.2
+# Points whose log depth is known better than this take part in the search for loops.
+_SURE = 0.1
 
 
 class VisualOdometry:
@@ -52,7 +53,7 @@ class VisualOdometry:
             when the first frame carries none.
 
     Raises:
-        UsageError: weights or device that do not exist.
+        UsageError: weights, device or file of speeds that do not exist, or loops asked for together with metres.
 
     Example:
         >>> vo = VisualOdometry(Camera.from_file("calib.txt"))  # doctest: +SKIP
@@ -72,9 +73,17 @@ class VisualOdometry:
         self._preparation = Preparation(camera, self.config, self._flow, depth)
         self.camera = self._preparation.camera
         self._K = self.camera.K()
+        self._solver = MotionSolver(self._K, self.config, self._preparation)
         self._key: KeyFrame | None = None
         self._structure = Structure.empty()
         self._window: SlidingWindow | None = None
+        speed = SpeedFile.load(self.config.speed) if self.config.speed is not None else None
+        wanted = self.config.camera_height is not None or speed is not None
+        self._metric = MetricScale(self._K, self.config.camera_height, speed) if wanted else None
+        if wanted and self.config.loops:
+            raise UsageError("loops do not go with metres yet: leave out loops, or camera_height and speed")
+        self._closer = LoopCloser(self._K) if self.config.loops else None
+        self._breaks: set[int] = set()  # rows before which the structure was lost
         self._size = (self.camera.width, self.camera.height)
         self._last_image: np.ndarray | None = None
         self._last_T_wc = np.eye(4)  # of the last image that was used
@@ -114,7 +123,10 @@ class VisualOdometry:
     @property
     def trajectory(self) -> Trajectory:
         """All poses so far, as the key frames after them have corrected them."""
-        poses = np.array([self._key_poses[key] @ T for key, T in self._relative]).reshape(-1, 4, 4)
+        if self._metric is not None:
+            poses = self._metric.corrected(np.array(self._key_poses), self._relative)
+        else:
+            poses = np.array([self._key_poses[key] @ T for key, T in self._relative]).reshape(-1, 4, 4)
         return Trajectory(np.array(self._times, dtype=np.float64), poses)
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[Step]:
@@ -146,8 +158,9 @@ class VisualOdometry:
         self._last_pose = step.T_wc
         if not self._key_poses:
             self._key_poses.append(step.T_wc)
-        self._relative.append((len(self._key_poses) - 1, np.linalg.inv(self._key_poses[-1]) @ step.T_wc))
-        return step
+        T_kc = np.linalg.inv(self._key_poses[-1]) @ step.T_wc
+        self._relative.append((len(self._key_poses) - 1, T_kc))
+        return step if self._metric is None else replace(step, T_wc=self._metric.place(T_kc))
 
     def _track(self, frame: Frame, upcoming: Frame | None) -> Step:
         image = frame.image
@@ -167,7 +180,10 @@ class VisualOdometry:
         if self._key is None:
             self._key = KeyFrame(frame.index, frame.time, prepared, torch.from_numpy(row.T_wc))
             self._last_T_wc = row.T_wc
-            self._key_poses.append(row.T_wc)
+            if not self._key_poses:
+                self._key_poses.append(row.T_wc)
+            if prepared.depth is not None:
+                self._metric = None  # it tells metres better
             if self.config.window.frames and self.config.scale in ("auto", "structure") and prepared.depth is None:
                 self._window = SlidingWindow(self._K, self.config.window)
                 self._window.restart(len(self._key_poses) - 1, invert_pose(self._key.T_wc))
@@ -180,7 +196,9 @@ class VisualOdometry:
             start = encoded if self._advances else key.prepared.encoded
             self._ahead = (upcoming, self._pool.submit(self._look_ahead, start, upcoming))
         pair = self._compare(flow)
-        motion = self._solve(pair, key, frame.time)
+        predicted = invert_pose(torch.from_numpy(self._predict(frame.time))) @ key.T_wc
+        travelled = self._speed * max(frame.time - key.time, 0.0)
+        motion = self._solver.solve(pair, key, self._structure, predicted, travelled)
         T_wc = key.T_wc @ invert_pose(motion.T_ck)
         if motion.measured:
             self._filter(pair, motion)
@@ -188,9 +206,11 @@ class VisualOdometry:
                 self._speed = float(motion.T_ck[:3, 3].norm()) / (frame.time - key.time)
         self._lost = self._lost + 1 if motion.status is StepStatus.LOST else 0
         self._advances = self._is_new_key(pair, motion)
+        shares: dict[str, float] = {}
         if self._advances:
-            T_wc = self._advance(pair, motion, T_wc)
+            T_wc, shares = self._advance(pair, motion, T_wc, key.time, frame.time)
             self._key = KeyFrame(frame.index, frame.time, prepared, T_wc)
+            self._look_for_loops()
         self._last_T_wc = T_wc.numpy()
         return replace(
             row,
@@ -201,16 +221,25 @@ class VisualOdometry:
             parallax=float(pair.view.parallax),
             scale=float((T_wc[:3, 3] - key.T_wc[:3, 3]).norm()),
             scale_source=motion.scale_source,
+            shares=shares,
             key_frame=key.index,
             note=motion.note,
         )
 
-    def _advance(self, pair: Pair, motion: Motion, T_wc: Tensor) -> Tensor:
-        """Make the current frame the key frame: the structure moves on, and the window adjusts; its pose."""
+    def _advance(
+        self, pair: Pair, motion: Motion, T_wc: Tensor, start: float, end: float
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Make the current frame the key frame: the structure moves on, the window adjusts, metres are measured.
+
+        Returns:
+            The pose of the frame, and the shares of the sources of its scale.
+        """
         lost = motion.status is StepStatus.LOST
         moved = self._structure.moved(motion.T_ck, self._K, *self._follow(pair.flow))
         self._structure = Structure.empty() if lost else moved
         number = len(self._key_poses)
+        if lost:
+            self._breaks.add(len(self._times))
         if self._window is not None and lost:
             self._window.restart(number, invert_pose(T_wc))
         elif self._window is not None:
@@ -222,7 +251,30 @@ class VisualOdometry:
                 if key < number:
                     self._key_poses[key] = invert_pose(T_cw).numpy()
         self._key_poses.append(T_wc.numpy())
-        return T_wc
+        if self._metric is None:
+            return T_wc, {}
+        T_step = np.linalg.inv(self._key_poses[-2]) @ self._key_poses[-1]
+        T_ba = torch.from_numpy(np.linalg.inv(T_step))
+        measured = self._metric.measure(pair, T_ba, start, end) if motion.measured else {}
+        return T_wc, self._metric.advance(T_step, measured, lost).shares
+
+    def _look_for_loops(self) -> None:
+        """Compare the new key frame with the places seen before."""
+        if self._closer is None or self._key is None:
+            return
+        sure = self._structure.variance < _SURE**2
+        p, depth = self._structure.p[sure].numpy(), self._structure.log_depth[sure].exp().numpy()
+        self._closer.add(len(self._times), self._key.prepared.image, self._key.T_wc.numpy(), p, depth)
+
+    def closed(self) -> Trajectory | None:
+        """The trajectory with its loops closed, in its own unit; None where none was found or looked for."""
+        if self._closer is None or not self._closer.loops:
+            return None
+        raw = self.trajectory
+        rows = self._closer.indices
+        nodes = {node for node, row in enumerate(rows) for cut in self._breaks if rows[node - 1] < cut <= row and node}
+        graph = optimise_pose_graph(raw.T_wc[rows], self._closer.loops, sorted(nodes))
+        return Trajectory(raw.times, corrected_trajectory(raw.T_wc, rows, graph.S_wc))
 
     def _size_problem(self, image: np.ndarray) -> str | None:
         width, height = self._size
@@ -296,104 +348,9 @@ class VisualOdometry:
         overlap = float((quality.consistent & (quality.visible > 0.5)).float().mean())
         return Pair(flow, matches, view, overlap, *self._follow(flow))
 
-    def _solve(self, pair: Pair, key: KeyFrame, at: float) -> Motion:
-        """The motion since the key frame, by the best means at hand."""
-        view, T_unit = pair.view, pair.view.T_ba[0].double()
-        usable = pair.matches.valid[0]
-        ratio = float(view.inlier.sum() / usable.sum().clamp_min(1))
-        if pair.status is TwoViewStatus.STATIC:
-            return Motion(torch.eye(4, dtype=torch.float64), StepStatus.STATIC, inlier_ratio=ratio)
-        two_view = self._scaled(pair, key, at) if pair.status in (TwoViewStatus.OK, TwoViewStatus.PLANAR) else None
-        known = self._known_points(pair, key)
-        if known is not None and (known.source == "depth" or two_view is None or two_view.status is StepStatus.PLANAR):
-            T_ck = self._pose_of_known(known, two_view, self._noise(pair))
-            if T_ck is not None:
-                status = two_view.status if two_view is not None else StepStatus.PNP
-                error = reprojection(T_ck, known.X_a, known.p_b, self._K)[0].norm(dim=-1)
-                share = float((error < self.config.pnp_threshold).double().mean())
-                filtered = two_view is not None and known.source == "structure"
-                return Motion(T_ck, status, known.source, share, measured=filtered)
-        if two_view is not None:
-            return two_view
-        if pair.status is TwoViewStatus.ROTATION_ONLY:
-            return Motion(T_unit, StepStatus.ROTATION_ONLY, inlier_ratio=ratio)
-        T_ck = invert_pose(torch.from_numpy(self._predict(at))) @ key.T_wc
-        reason = pair.status.name.lower().replace("_", " ")
-        return Motion(T_ck, StepStatus.LOST, inlier_ratio=ratio, note=f"{reason}: constant velocity")
-
-    def _pose_of_known(self, known: KnownPoints, two_view: Motion | None, noise: float) -> Tensor | None:
-        """The pose that points of known depth give: from the start, two-view geometry or PnP, that explains them."""
-        data = (known.X_a, known.p_b, self._K, noise, known.log_sigma)
-        pnp = solve_pnp(known.X_a, known.p_b, self._K, self.config.pnp_threshold)
-        starts = [pnp.T_ba] if pnp.ok else []
-        if two_view is not None and two_view.status is StepStatus.OK and two_view.scale_source == known.source:
-            starts.append(two_view.T_ck)
-        poses = [refine_pnp(start, *data) for start in starts]
-        return min(poses, key=lambda T_ck: pnp_cost(T_ck, *data), default=None)
-
-    def _scaled(self, pair: Pair, key: KeyFrame, at: float) -> Motion:
-        """The motion of two-view geometry with the length of its translation."""
-        length, source = self._length(pair, key, at)
-        T_ck = pair.view.T_ba[0].double().clone()
-        T_ck[:3, 3] *= length
-        status = StepStatus.OK if pair.status is TwoViewStatus.OK else StepStatus.PLANAR
-        ratio = float(pair.view.inlier.sum() / pair.matches.valid.sum().clamp_min(1))
-        note = "scale from the last speed" if source == "velocity" else ""
-        return Motion(T_ck, status, source, ratio, note, measured=True)
-
-    def _depth_at(self, key: KeyFrame, p: Tensor) -> Tensor | None:
-        """Depth of the key frame at pixels `(N, 2)`, NaN where unknown; None without a depth source."""
-        if key.prepared.depth is None or self.config.scale not in ("auto", "depth"):
-            return None
-        column, row = p.round().long().unbind(-1)
-        depth = torch.from_numpy(key.prepared.depth)[row, column].double()
-        return torch.where(depth > 0, depth, torch.nan)
-
-    def _known_points(self, pair: Pair, key: KeyFrame) -> KnownPoints | None:
-        """Points of known depth in the key frame: of the depth source, else of the structure."""
-        p_a, p_b, valid = pair.matches.p_a[0].double(), pair.matches.p_b[0].double(), pair.matches.valid[0]
-        depth = self._depth_at(key, p_a)
-        if depth is not None:
-            good = valid & depth.isfinite()
-            if int(good.sum()) >= _MIN_POINTS:
-                X_a = backproject(p_a[good], depth[good], self._K)
-                log_sigma = torch.full_like(depth[good], self._preparation.depth_noise)
-                return KnownPoints(X_a, p_b[good], log_sigma, self._preparation.depth_source)
-        if self.config.scale in ("auto", "structure") and int(pair.followed.sum()) >= _MIN_POINTS:
-            structure = self._structure.select(pair.followed)
-            X_a = structure.points(self._K)
-            return KnownPoints(X_a, pair.p_b[pair.followed], structure.variance.sqrt(), "structure")
-        return None
-
-    def _noise(self, pair: Pair) -> float:
-        """Noise of a match, pixels."""
-        return max(float(pair.view.noise), 0.1)
-
-    def _length(self, pair: Pair, key: KeyFrame, at: float) -> tuple[float, str]:
-        """Length of the translation since the key frame, and where it comes from."""
-        if self.config.scale == "unit":
-            return 1.0, "unit"
-        T_unit, noise = pair.view.T_ba[0].double(), self._noise(pair)
-        p_a, p_b, inlier = pair.matches.p_a[0].double(), pair.matches.p_b[0].double(), pair.view.inlier[0]
-        depth = self._depth_at(key, p_a)
-        if depth is not None:
-            measured, variance = measure_depth(p_a, p_b, T_unit, self._K, noise)
-            variance = torch.where(inlier, variance + self._preparation.depth_noise**2, torch.nan)
-            found = robust_scale(measured.exp(), depth, variance, _MIN_POINTS)
-            if bool(found.ok) and float(found.log_sigma) < _MAX_SCALE_SIGMA:
-                return float(found.scale), self._preparation.depth_source
-        if len(self._structure) and self.config.scale != "depth":
-            measured, variance = measure_depth(self._structure.p, pair.p_b, T_unit, self._K, noise)
-            variance = torch.where(pair.followed, variance + self._structure.variance, torch.nan)
-            found = robust_scale(measured.exp(), self._structure.log_depth.exp(), variance, _MIN_POINTS)
-            if bool(found.ok) and float(found.log_sigma) < _MAX_SCALE_SIGMA:
-                return float(found.scale), "structure"
-        travelled = self._speed * max(at - key.time, 0.0)
-        return (travelled, "velocity") if travelled > 0 else (1.0, "unit")
-
     def _filter(self, pair: Pair, motion: Motion) -> None:
         """Fuse this pair's depths into the structure, and add points where there are none."""
-        noise = self._noise(pair)
+        noise = noise_of(pair)
         log_depth, variance = measure_depth(self._structure.p, pair.p_b, motion.T_ck, self._K, noise)
         log_depth = torch.where(pair.followed, log_depth, torch.nan)
         self._structure = self._structure.fused(log_depth, variance)

@@ -22,10 +22,12 @@ class Prepared:
     """A frame as the odometry uses it.
 
     Attributes:
-        encoded: what the flow keeps of its image.
+        image: without distortion, `(H, W)` or `(H, W, 3)` uint8.
+        encoded: what the flow keeps of it.
         depth: `(H, W)` float32 along z, 0 where unknown; None without.
     """
 
+    image: np.ndarray
     encoded: Any
     depth: np.ndarray | None
 
@@ -79,7 +81,7 @@ class Preparation:
             if self._depth is None:
                 self._depth = learned_depth(self._config)
             depth = self._depth.depth(image)
-        return Prepared(self._flow.encode(image), depth)
+        return Prepared(image, self._flow.encode(image), depth)
 
 
 def with_next(frames: Iterator[Frame]) -> Iterator[tuple[Frame, Frame | None]]:

@@ -111,8 +111,10 @@ class RunReport:
 
     @property
     def unit(self) -> str:
-        """What has set the scale all along: `metres` measured depth, `network` that of a network, else `arbitrary`."""
+        """Of the trajectory: `metres` by depth, camera height or speed, `network` its depth's, else `arbitrary`."""
         sources = {row["scale_source"] for row in self.rows}
+        if any(set(row["scale_shares"]) - {"structure"} for row in self.rows):
+            return "metres"
         if "unit" in sources:
             return "arbitrary"
         if self.metric and "depth" in sources:
@@ -171,7 +173,8 @@ def frame_row(frame: Frame, step: Step) -> dict[str, Any]:
 
     Returns:
         index, time (seconds), name, status, matches, inlier_ratio (0 to 1), parallax (pixels), scale (units
-        of the trajectory), scale_source, key_frame (None for the first and for bridged frames), ms, note.
+        of the trajectory), scale_source, scale_shares (by source, summing to 1), key_frame (None for the first and
+        for bridged frames), ms, note.
     """
     return {
         "index": step.index,
@@ -183,6 +186,7 @@ def frame_row(frame: Frame, step: Step) -> dict[str, Any]:
         "parallax": _number(step.parallax, 5),
         "scale": _number(step.scale, 7),
         "scale_source": step.scale_source,
+        "scale_shares": {source: _number(share, 4) for source, share in step.shares.items()},
         "key_frame": step.key_frame if step.key_frame >= 0 else None,
         "ms": _number(step.milliseconds, 4),
         "note": step.note,

@@ -26,6 +26,7 @@ from trianflow.odometry.step import Step
 from trianflow.trajectory import Trajectory, TrajectoryWriter
 
 TUM, KITTI, REPORT, PICTURE = "trajectory.tum", "trajectory.kitti", "report.json", "trajectory.png"
+CLOSED = ("trajectory_loops.tum", "trajectory_loops.kitti")
 _SAVE_EVERY = 10.0  # seconds between two writings of the report: what a killed run loses of it
 _UNMARKED = ("first", "pnp", "duplicate")  # statuses that the picture shows as ok: their pose is as good
 
@@ -128,7 +129,8 @@ def run_odometry(
     run = OdometryRun(out, report, Trajectory(np.zeros(0), np.zeros((0, 4, 4))))
     given = report.notes
     _take_notes(report, given, source)
-    (out / PICTURE).unlink(missing_ok=True)  # of an earlier run
+    for name in (PICTURE, *CLOSED):
+        (out / name).unlink(missing_ok=True)  # of an earlier run
     report.save(out / REPORT)
     try:
         with (
@@ -158,10 +160,10 @@ def run_odometry(
         report.error = "" if interrupted else (str(e) or type(e).__name__).splitlines()[0]
         with contextlib.suppress(Exception):  # the disk may be what failed: the cause is worth more
             _take_notes(report, given, source)
-            _finish(run, odometry.trajectory, truth if interrupted else None)
+            _finish(run, odometry, truth if interrupted else None)
         raise
     _take_notes(report, given, source)
-    _finish(run, odometry.trajectory, truth)
+    _finish(run, odometry, truth)
     return run
 
 
@@ -171,9 +173,9 @@ def _take_notes(report: RunReport, given: list[str], source: FrameSource | None)
     report.notes = [*found, *(note for note in given if note not in found)]
 
 
-def _finish(run: OdometryRun, trajectory: Trajectory, truth: Trajectory | None) -> None:
+def _finish(run: OdometryRun, odometry: VisualOdometry, truth: Trajectory | None) -> None:
     """Report first, then what may fail: evaluation and picture."""
-    report, out = run.report, run.out
+    report, out, trajectory = run.report, run.out, odometry.trajectory
     done = len(report.rows)  # an exception can come between a pose and its row
     run.trajectory = Trajectory(trajectory.times[:done], trajectory.T_wc[:done])
     run.files = [TUM, KITTI, REPORT]
@@ -183,6 +185,15 @@ def _finish(run: OdometryRun, trajectory: Trajectory, truth: Trajectory | None) 
     for name in (TUM, KITTI):
         with replacing(out / name) as beside:
             run.trajectory.save(beside, name.rpartition(".")[2])
+    if odometry.config.loops:
+        closed = odometry.closed()
+        if closed is None:
+            run.problems.append("no loop was found")
+        else:
+            for name in CLOSED:
+                with replacing(out / name) as beside:
+                    closed.save(beside, name.rpartition(".")[2])
+            run.files += CLOSED
     alignment = "se3" if report.unit == "metres" else "sim3"
     if truth is not None:
         comparable = _comparable(run, truth)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
@@ -39,6 +39,7 @@ class Step:
         parallax: median displacement since the key frame that rotation does not explain, pixels.
         scale: length of the translation since the key frame, in units of the trajectory; 0 without translation.
         scale_source: `depth` (measured), `network` (its depth), `structure`, `unit`, `velocity` or empty.
+        shares: how much each source of the metric scale has counted, summing to 1; empty where there is none.
         key_frame: index of the frame that this one was measured against.
         milliseconds: spent in `track`.
         note: one line for a person, empty where all is well.
@@ -53,6 +54,7 @@ class Step:
     parallax: float = 0.0
     scale: float = 0.0
     scale_source: str = ""
+    shares: dict[str, float] = field(default_factory=dict)
     key_frame: int = -1
     milliseconds: float = 0.0
     note: str = ""

@@ -1,0 +1,137 @@
+"""From a pair of frames to the motion between them: two-view geometry, known points, and where a length comes from."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from trianflow.config import OdometryConfig
+from trianflow.geometry.camera import backproject
+from trianflow.geometry.scale import robust_scale
+from trianflow.odometry.pair import KeyFrame, KnownPoints, Motion, Pair
+from trianflow.odometry.preparation import Preparation
+from trianflow.odometry.step import StepStatus
+from trianflow.odometry.structure import Structure, measure_depth
+from trianflow.pose.pnp import pnp_cost, refine_pnp, reprojection, solve_pnp
+from trianflow.pose.two_view import TwoViewStatus
+
+# Points of known depth below which there is nothing to lean on.
+_MIN_POINTS = 50
+# A scale whose logarithm is less certain than this is replaced by the last speed.
+_MAX_SCALE_SIGMA = 0.2
+
+
+def noise_of(pair: Pair) -> float:
+    """Noise of a match, pixels."""
+    return max(float(pair.view.noise), 0.1)
+
+
+class MotionSolver:
+    """The motion since the key frame, with its length.
+
+    Args:
+        K: `(3, 3)` float64 intrinsics.
+        config: where the scale comes from, and thresholds.
+        preparation: knows where depth comes from, and how good it is.
+    """
+
+    def __init__(self, K: Tensor, config: OdometryConfig, preparation: Preparation) -> None:
+        self._K, self._config, self._preparation = K, config, preparation
+
+    def solve(self, pair: Pair, key: KeyFrame, structure: Structure, predicted: Tensor, travelled: float) -> Motion:
+        """The motion since the key frame, by the best means at hand.
+
+        Args:
+            pair: the current frame against the key frame.
+            key: which may have depth.
+            structure: points in the key frame.
+            predicted: `(4, 4)` key frame to current camera by constant velocity, for a pair that tells nothing.
+            travelled: way since the key frame at the last speed, for a pair that does not tell its length.
+        """
+        view, T_unit = pair.view, pair.view.T_ba[0].double()
+        usable = pair.matches.valid[0]
+        ratio = float(view.inlier.sum() / usable.sum().clamp_min(1))
+        if pair.status is TwoViewStatus.STATIC:
+            return Motion(torch.eye(4, dtype=torch.float64), StepStatus.STATIC, inlier_ratio=ratio)
+        solved = pair.status in (TwoViewStatus.OK, TwoViewStatus.PLANAR)
+        two_view = self._scaled(pair, key, structure, travelled) if solved else None
+        known = self._known_points(pair, key, structure)
+        if known is not None and (known.source == "depth" or two_view is None or two_view.status is StepStatus.PLANAR):
+            T_ck = self._pose_of_known(known, two_view, noise_of(pair))
+            if T_ck is not None:
+                status = two_view.status if two_view is not None else StepStatus.PNP
+                error = reprojection(T_ck, known.X_a, known.p_b, self._K)[0].norm(dim=-1)
+                share = float((error < self._config.pnp_threshold).double().mean())
+                filtered = two_view is not None and known.source == "structure"
+                return Motion(T_ck, status, known.source, share, measured=filtered)
+        if two_view is not None:
+            return two_view
+        if pair.status is TwoViewStatus.ROTATION_ONLY:
+            return Motion(T_unit, StepStatus.ROTATION_ONLY, inlier_ratio=ratio)
+        reason = pair.status.name.lower().replace("_", " ")
+        return Motion(predicted, StepStatus.LOST, inlier_ratio=ratio, note=f"{reason}: constant velocity")
+
+    def _pose_of_known(self, known: KnownPoints, two_view: Motion | None, noise: float) -> Tensor | None:
+        """The pose that points of known depth give: from the start, two-view geometry or PnP, that explains them."""
+        data = (known.X_a, known.p_b, self._K, noise, known.log_sigma)
+        pnp = solve_pnp(known.X_a, known.p_b, self._K, self._config.pnp_threshold)
+        starts = [pnp.T_ba] if pnp.ok else []
+        if two_view is not None and two_view.status is StepStatus.OK and two_view.scale_source == known.source:
+            starts.append(two_view.T_ck)
+        poses = [refine_pnp(start, *data) for start in starts]
+        return min(poses, key=lambda T_ck: pnp_cost(T_ck, *data), default=None)
+
+    def _scaled(self, pair: Pair, key: KeyFrame, structure: Structure, travelled: float) -> Motion:
+        """The motion of two-view geometry with the length of its translation."""
+        length, source = self._length(pair, key, structure, travelled)
+        T_ck = pair.view.T_ba[0].double().clone()
+        T_ck[:3, 3] *= length
+        status = StepStatus.OK if pair.status is TwoViewStatus.OK else StepStatus.PLANAR
+        ratio = float(pair.view.inlier.sum() / pair.matches.valid.sum().clamp_min(1))
+        note = "scale from the last speed" if source == "velocity" else ""
+        return Motion(T_ck, status, source, ratio, note, measured=True)
+
+    def _depth_at(self, key: KeyFrame, p: Tensor) -> Tensor | None:
+        """Depth of the key frame at pixels `(N, 2)`, NaN where unknown; None without a depth source."""
+        if key.prepared.depth is None or self._config.scale not in ("auto", "depth"):
+            return None
+        column, row = p.round().long().unbind(-1)
+        depth = torch.from_numpy(key.prepared.depth)[row, column].double()
+        return torch.where(depth > 0, depth, torch.nan)
+
+    def _known_points(self, pair: Pair, key: KeyFrame, structure: Structure) -> KnownPoints | None:
+        """Points of known depth in the key frame: of the depth source, else of the structure."""
+        p_a, p_b, valid = pair.matches.p_a[0].double(), pair.matches.p_b[0].double(), pair.matches.valid[0]
+        depth = self._depth_at(key, p_a)
+        if depth is not None:
+            good = valid & depth.isfinite()
+            if int(good.sum()) >= _MIN_POINTS:
+                X_a = backproject(p_a[good], depth[good], self._K)
+                log_sigma = torch.full_like(depth[good], self._preparation.depth_noise)
+                return KnownPoints(X_a, p_b[good], log_sigma, self._preparation.depth_source)
+        if self._config.scale in ("auto", "structure") and int(pair.followed.sum()) >= _MIN_POINTS:
+            structure = structure.select(pair.followed)
+            X_a = structure.points(self._K)
+            return KnownPoints(X_a, pair.p_b[pair.followed], structure.variance.sqrt(), "structure")
+        return None
+
+    def _length(self, pair: Pair, key: KeyFrame, structure: Structure, travelled: float) -> tuple[float, str]:
+        """Length of the translation since the key frame, and where it comes from."""
+        if self._config.scale == "unit":
+            return 1.0, "unit"
+        T_unit, noise = pair.view.T_ba[0].double(), noise_of(pair)
+        p_a, p_b, inlier = pair.matches.p_a[0].double(), pair.matches.p_b[0].double(), pair.view.inlier[0]
+        depth = self._depth_at(key, p_a)
+        if depth is not None:
+            measured, variance = measure_depth(p_a, p_b, T_unit, self._K, noise)
+            variance = torch.where(inlier, variance + self._preparation.depth_noise**2, torch.nan)
+            found = robust_scale(measured.exp(), depth, variance, _MIN_POINTS)
+            if bool(found.ok) and float(found.log_sigma) < _MAX_SCALE_SIGMA:
+                return float(found.scale), self._preparation.depth_source
+        if len(structure) and self._config.scale != "depth":
+            measured, variance = measure_depth(structure.p, pair.p_b, T_unit, self._K, noise)
+            variance = torch.where(pair.followed, variance + structure.variance, torch.nan)
+            found = robust_scale(measured.exp(), structure.log_depth.exp(), variance, _MIN_POINTS)
+            if bool(found.ok) and float(found.log_sigma) < _MAX_SCALE_SIGMA:
+                return float(found.scale), "structure"
+        return (travelled, "velocity") if travelled > 0 else (1.0, "unit")
