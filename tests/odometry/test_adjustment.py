@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.odometry.corridor import bent
 from trianflow.geometry.camera import invert_pose, pose_matrix
 from trianflow.geometry.radial import bend, straighten
 from trianflow.geometry.sampson import rotation_exp
@@ -41,14 +42,6 @@ def make_window(frames=6, points=80, radial=0.0, seed=0, step=0.8, turn=0.03):
     seen[anchor, torch.arange(points)] = True
     inf = torch.full((points,), torch.inf, dtype=torch.float64)
     return Window(T_cw, x, seen, anchor, 1 / depth, 1 / depth, inf, radial=radial, radial_prior=radial)
-
-
-def bent(x, radial):
-    """The coordinates that `straighten` takes to x."""
-    y = x.clone()
-    for _ in range(50):
-        y = x / (1 + radial * y.square().sum(-1, keepdim=True))
-    return y
 
 
 def links_of(window, weight=1e6):

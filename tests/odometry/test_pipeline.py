@@ -9,76 +9,16 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from trianflow.config import MatchConfig, OdometryConfig
+from tests.odometry.corridor import CAMERA, CONFIG, Corridor, drive
 from trianflow.data.frames import Frame
 from trianflow.errors import TrianflowError
 from trianflow.evaluation.alignment import align_trajectories
 from trianflow.flow.interface import FlowPair
 from trianflow.geometry.camera import Camera
-from trianflow.geometry.warping import rigid_flow
 from trianflow.odometry.pipeline import VisualOdometry
 from trianflow.odometry.step import StepStatus
 from trianflow.pose.two_view import TwoViewStatus
 from trianflow.trajectory import Trajectory
-
-CAMERA = Camera(160.0, 160.0, 119.5, 59.5, 240, 120)
-CONFIG = OdometryConfig(matches=MatchConfig(count=2000, stride=2, cell=16), points=800)
-
-
-class Corridor:
-    """A long box-shaped corridor with pillars, whose depth is known from everywhere; and its exact flow.
-
-    An image's first pixels spell its frame number, which is all that `encode` reads.
-    """
-
-    def __init__(self, T_wc):
-        self.T_wc = np.asarray(T_wc)
-
-    def depth(self, i):
-        T = self.T_wc[i]
-        v, u = np.mgrid[: CAMERA.height, : CAMERA.width]
-        rays = np.stack([(u - CAMERA.cx) / CAMERA.fx, (v - CAMERA.cy) / CAMERA.fy, np.ones_like(u, float)], -1)
-        direction, origin = rays @ T[:3, :3].T, T[:3, 3]
-        depth = np.full(u.shape, 400.0)
-        for axis, low, high in ((0, -6.0, 7.0), (1, -5.0, 1.6)):
-            step = direction[..., axis]
-            with np.errstate(divide="ignore"):
-                hit = np.where(step > 0, (high - origin[axis]) / step, (low - origin[axis]) / step)
-            depth = np.minimum(depth, np.where(hit > 0, hit, np.inf))
-        # Walls that stand back in bays of ten metres give the corridor relief along its length.
-        along = origin[2] + direction[..., 2] * depth
-        depth = np.where(np.floor(along / 10) % 2 == 1, depth * 1.3, depth)
-        return np.minimum(depth, 400.0).astype(np.float32)
-
-    def frame(self, i, with_depth=False, time=None):
-        image = np.zeros((CAMERA.height, CAMERA.width), np.uint8)
-        image[0, 0], image[0, 1] = i // 250, i % 250
-        return Frame(i, 0.1 * i if time is None else time, image, depth=self.depth(i) if with_depth else None)
-
-    def frames(self, with_depth=False):
-        return [self.frame(i, with_depth) for i in range(len(self.T_wc))]
-
-    def encode(self, image):
-        return int(image[0, 0]) * 250 + int(image[0, 1])
-
-    def flow(self, a, b):
-        depths = [torch.from_numpy(self.depth(i))[None, None].double() for i in (a, b)]
-        T_ba = torch.from_numpy(np.linalg.inv(self.T_wc[b]) @ self.T_wc[a])[None]
-        K = CAMERA.K()
-        return FlowPair(
-            rigid_flow(depths[0], T_ba, K).float(), rigid_flow(depths[1], torch.linalg.inv(T_ba), K).float()
-        )
-
-
-def drive(frames, speed=0.5, turn=0.4):
-    poses, T = [], np.eye(4)
-    for i in range(frames):
-        poses.append(T.copy())
-        step = np.eye(4)
-        step[:3, :3] = Rotation.from_euler("y", turn * np.sin(i / 8), degrees=True).as_matrix()
-        step[:3, 3] = [0.01, 0.0, speed * (1 + 0.3 * np.sin(i / 5))]
-        T = T @ step
-    return np.stack(poses)
 
 
 def ate_share(world, trajectory, alignment="sim3"):

@@ -46,10 +46,12 @@ def test_counts_and_length() -> None:
 
 def test_row() -> None:
     taken = step(7, matches=5, inlier_ratio=1 / 3, parallax=float("nan"), scale=0.5, scale_source="structure")
-    row = frame_row(Frame(7, 0.7, None, "a.png"), replace(taken, key_frame=6, milliseconds=12.3456, note="n"))
+    taken = replace(taken, key_frame=6, milliseconds=12.3456, note="n", shares={"structure": 2 / 3, "speed": 1 / 3})
+    row = frame_row(Frame(7, 0.7, None, "a.png"), taken)
     assert row == {
         "index": 7, "time": 0.7, "name": "a.png", "status": "ok", "matches": 5, "inlier_ratio": 0.3333,
-        "parallax": None, "scale": 0.5, "scale_source": "structure", "key_frame": 6, "ms": 12.35, "note": "n",
+        "parallax": None, "scale": 0.5, "scale_source": "structure", "scale_shares": {"structure": 0.6667, "speed": 0.3333},
+        "key_frame": 6, "ms": 12.35, "note": "n",
     }  # fmt: skip
     assert frame_row(Frame(0, 0, None), step(0, StepStatus.FIRST))["key_frame"] is None
 

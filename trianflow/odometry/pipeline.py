@@ -129,6 +129,16 @@ class VisualOdometry:
             poses = np.array([self._key_poses[key] @ T for key, T in self._relative]).reshape(-1, 4, 4)
         return Trajectory(np.array(self._times, dtype=np.float64), poses)
 
+    @property
+    def radial(self) -> float | None:
+        """Residual radial distortion as estimated (`geometry.radial.straighten`); None without a window."""
+        return None if self._window is None else self._window.radial
+
+    @property
+    def loops(self) -> int:
+        """Number of loops that were found."""
+        return 0 if self._closer is None else len(self._closer.loops)
+
     def stream(self, frames: Iterable[Frame]) -> Iterator[Step]:
         """`track` for each of many frames, with the next flow computed while a pose is solved: same steps, sooner.
 

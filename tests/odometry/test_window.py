@@ -1,0 +1,113 @@
+"""The sliding window in the odometry: what it repairs, what it must not touch, and metres from outside."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.odometry.corridor import CAMERA, CONFIG, Corridor, drive
+from trianflow.config import load_settings
+from trianflow.errors import UsageError
+from trianflow.geometry.radial import radial_of_pair
+from trianflow.odometry.pipeline import VisualOdometry
+
+BEND = drive(60, speed=0.15, turn=3.0)
+
+
+def config(*words):
+    return load_settings(CONFIG, None, words)
+
+
+def run(world, *words):
+    odometry = VisualOdometry(CAMERA, config(*words), world)
+    steps = [odometry.track(frame) for frame in world.frames()]
+    return odometry, steps
+
+
+def log_scales(world, odometry):
+    """Logarithm of every step's length over the truth."""
+    ours, truth = (np.diff(T[:, :3, 3], axis=0) for T in (odometry.trajectory.T_wc, world.T_wc))
+    return np.log(np.linalg.norm(ours, axis=1) / np.linalg.norm(truth, axis=1))
+
+
+def drift(world, odometry):
+    scales = log_scales(world, odometry)
+    return abs(scales[-15:].mean() - scales[1:16].mean())
+
+
+def test_the_distortion_that_a_calibration_has_left_is_found_and_no_longer_bends_the_scale():
+    world = Corridor(BEND, radial=-0.03)
+    trusting, _ = run(world, "window.radial_sigma=0")
+    learning, _ = run(world)
+    assert trusting.radial == 0
+    assert learning.radial == pytest.approx(-0.03, abs=0.01)
+    assert drift(world, learning) < 0.5 * drift(world, trusting)
+
+
+def test_a_good_calibration_stays_as_it_is():
+    odometry, _ = run(Corridor(BEND))
+    assert abs(odometry.radial) < 0.003
+
+
+def test_no_distortion_is_learnt_on_a_straight_way():
+    odometry, _ = run(Corridor(drive(20, turn=0.0), radial=-0.03))
+    assert odometry.radial == 0
+
+
+def test_exact_flow_is_left_exact():
+    world = Corridor(drive(40))
+    scales = log_scales(world, run(world)[0])
+    assert np.ptp(scales[1:]) < 0.02
+
+
+def test_without_a_window_each_pair_stands_by_itself():
+    world = Corridor(drive(12))
+    odometry, steps = run(world, "window.frames=0")
+    assert odometry.radial is None
+    np.testing.assert_allclose(odometry.trajectory.T_wc, np.stack([step.T_wc for step in steps]), atol=1e-9)
+
+
+def test_a_speed_gives_metres(tmp_path):
+    world = Corridor(drive(30))
+    times = 0.1 * np.arange(30)
+    way = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(world.T_wc[:, :3, 3], axis=0), axis=1))])
+    speeds = np.gradient(way, times)
+    file = tmp_path / "speed.txt"
+    file.write_text("".join(f"{t:.3f} {v:.5f}\n" for t, v in zip(times, speeds)))
+    odometry, steps = run(world, f"speed={file}")
+    assert odometry.trajectory.path_length == pytest.approx(way[-1], rel=0.02)
+    assert set(steps[-2].shares) == {"structure", "speed"}
+    assert sum(steps[-2].shares.values()) == pytest.approx(1)
+    # what comes at once agrees with what is known at the end, but for the first steps
+    np.testing.assert_allclose(steps[-1].T_wc[:3, 3], odometry.trajectory.T_wc[-1, :3, 3], atol=0.05 * way[-1])
+
+
+def test_the_camera_height_gives_metres():
+    world = Corridor(drive(30), bays=1.0)  # its floor is 1.6 m below the camera
+    odometry, steps = run(world, "camera_height=1.6")
+    truth = np.linalg.norm(np.diff(world.T_wc[:, :3, 3], axis=0), axis=1).sum()
+    assert odometry.trajectory.path_length == pytest.approx(truth, rel=0.05)
+    assert "camera_height" in steps[-1].shares
+
+
+def test_loops_and_metres_are_not_for_each_other():
+    with pytest.raises(UsageError, match="loops"):
+        VisualOdometry(CAMERA, config("loops=true", "camera_height=1.6"), Corridor(BEND))
+
+
+def test_radial_of_pair_finds_the_coefficient_of_a_turning_pair_and_its_uncertainty():
+    rng = np.random.default_rng(0)
+    found, sigmas = [], []
+    for seed in range(12):
+        world = Corridor(BEND, radial=-0.03)
+        flow = world.flow(20, 21).flow_ab[0].double().permute(1, 2, 0).reshape(-1, 2)
+        pick = torch.from_numpy(np.random.default_rng(seed).choice(len(flow), 1500, replace=False))
+        v, u = pick // CAMERA.width, pick % CAMERA.width
+        p_a = torch.stack([u, v], -1).double()
+        noise = torch.from_numpy(rng.normal(0, 0.1, (1500, 2)))
+        c, f = torch.tensor([CAMERA.cx, CAMERA.cy]), CAMERA.fx
+        T_ba = torch.from_numpy(np.linalg.inv(BEND[21]) @ BEND[20])
+        radial, information = radial_of_pair((p_a - c) / f, (p_a + flow[pick] + noise - c) / f, T_ba, 0.1 / f)
+        found.append(radial)
+        sigmas.append(information**-0.5)
+    assert np.mean(found) == pytest.approx(-0.03, abs=3 * np.mean(sigmas))
+    assert 0.5 < np.std(found) / np.mean(sigmas) < 2
