@@ -50,8 +50,8 @@ def test_row() -> None:
     row = frame_row(Frame(7, 0.7, None, "a.png"), taken)
     assert row == {
         "index": 7, "time": 0.7, "name": "a.png", "status": "ok", "matches": 5, "inlier_ratio": 0.3333,
-        "parallax": None, "scale": 0.5, "scale_source": "structure", "scale_shares": {"structure": 0.6667, "speed": 0.3333},
-        "key_frame": 6, "ms": 12.35, "note": "n",
+        "parallax": None, "scale": 0.5, "scale_source": "structure",
+        "scale_shares": {"structure": 0.6667, "speed": 0.3333}, "key_frame": 6, "ms": 12.35, "note": "n",
     }  # fmt: skip
     assert frame_row(Frame(0, 0, None), step(0, StepStatus.FIRST))["key_frame"] is None
 
