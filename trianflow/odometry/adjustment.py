@@ -87,37 +87,48 @@ class Normal:
 def residuals(window: Window, f: Tensor) -> Tensor:
     """Reprojection errors `(F, M, 2)` in pixels of the uncorrected image, prediction minus measurement.
 
+    Zero where a point was not seen, and in its anchor.
+
     Args:
         window: frames and points.
         f: `(2,)` focal lengths, pixels.
     """
-    return _Projection.of(window).error * f
+    projection = _Projection.of(window)
+    out = torch.zeros_like(window.x)
+    out[projection.frame, projection.point] = projection.error * f
+    return out
 
 
 @dataclass(frozen=True)
 class _Projection:
-    """The points of a window seen from its frames; h `(F, M, 3)` is a point times its inverse depth."""
+    """The N sightings of points in frames other than their anchors; h `(N, 3)` is a point times its inverse depth."""
 
+    frame: Tensor
+    point: Tensor
     R_cw: Tensor
     R_wa: Tensor
     c_a: Tensor
     ray: Tensor
+    x: Tensor
     h: Tensor
     q: Tensor
     error: Tensor
 
     @classmethod
     def of(cls, window: Window) -> _Projection:
-        M = window.x.shape[1]
-        x = straighten(window.x, window.radial)
-        ray = homogeneous(x[window.anchor, torch.arange(M)])
-        T_wc = invert_pose(window.T_cw)
-        R_wa, c_a = T_wc[window.anchor, :3, :3], T_wc[window.anchor, :3, 3]
-        R_cw, t_cw = window.T_cw[:, :3, :3], window.T_cw[:, :3, 3]
-        world = (R_wa @ ray[..., None])[..., 0] + window.inverse_depth[:, None] * c_a
-        h = world @ R_cw.mT + window.inverse_depth[:, None] * t_cw[:, None]
-        q = h[..., :2] / h[..., 2:].clamp_min(1e-9)
-        return cls(R_cw, R_wa, c_a, ray, h, q, bend(q - x, window.x, window.radial))
+        points = torch.arange(len(window.anchor))
+        elsewhere = window.seen.clone()
+        elsewhere[window.anchor, points] = False
+        frame, point = elsewhere.nonzero(as_tuple=True)
+        ray = homogeneous(straighten(window.x[window.anchor, points], window.radial))
+        T_wc = invert_pose(window.T_cw)[window.anchor]
+        R_wa, c_a, rho = T_wc[:, :3, :3], T_wc[:, :3, 3], window.inverse_depth[:, None]
+        world = ((R_wa @ ray[..., None])[..., 0] + rho * c_a)[point]
+        T_cw, x = window.T_cw[frame], window.x[frame, point]
+        h = (T_cw[:, :3, :3] @ world[..., None])[..., 0] + rho[point] * T_cw[:, :3, 3]
+        q = h[:, :2] / h[:, 2:].clamp_min(1e-9)
+        error = bend(q - straighten(x, window.radial), x, window.radial)
+        return cls(frame, point, T_cw[:, :3, :3], R_wa[point], c_a[point], ray[point], x, h, q, error)
 
 
 def linearise(window: Window, f: Tensor, noise: float, fixed: int = 2, derivatives: bool = True) -> Normal:
@@ -131,12 +142,9 @@ def linearise(window: Window, f: Tensor, noise: float, fixed: int = 2, derivativ
         derivatives: without, only the cost is computed.
     """
     F, M = window.seen.shape
-    projection = _Projection.of(window)
-    h, x = projection.h, window.x
-    in_anchor = torch.zeros_like(window.seen)
-    in_anchor[window.anchor, torch.arange(M)] = True
-    counts = window.seen & ~in_anchor & (h[..., 2] > 1e-3)
-    r = torch.where(counts[..., None], projection.error * (f / noise), 0.0)
+    seen = _Projection.of(window)
+    front = seen.h[:, 2] > 1e-3
+    r = torch.where(front[:, None], seen.error * (f / noise), 0.0)
     z = r.square().sum(-1) / _CAUCHY**2
     pull = (window.inverse_depth - window.prior) / window.prior_sigma
     loss = torch.log1p(z).sum() + torch.log1p(pull.square() / _CAUCHY**2).sum()
@@ -145,7 +153,7 @@ def linearise(window: Window, f: Tensor, noise: float, fixed: int = 2, derivativ
     if window.radial_sigma > 0:
         cost += (off_radial / window.radial_sigma) ** 2
     P = 6 * max(F - fixed, 0) + 1
-    motion, gradient = torch.zeros(P, P, dtype=x.dtype), torch.zeros(P, dtype=x.dtype)
+    motion, gradient = window.x.new_zeros(P, P), window.x.new_zeros(P)
     for link in window.links:
         e, J = _link(window, link)
         cost += float(e @ link.information @ e)
@@ -153,51 +161,53 @@ def linearise(window: Window, f: Tensor, noise: float, fixed: int = 2, derivativ
             J = torch.cat([J[:, fixed:].flatten(1), J.new_zeros(5, 1)], 1)
             motion += J.mT @ link.information @ J
             gradient += J.mT @ link.information @ e
-    empty = x.new_zeros(0)
+    empty = window.x.new_zeros(0)
     if not derivatives:
         return Normal(cost, motion, empty, empty, gradient, empty)
 
     # Derivatives of the pixel by h, then of h by the frame, by the frame of the anchor, by the point and the radial.
-    inverse = 1 / h[..., 2].clamp_min(1e-9)
+    inverse = 1 / seen.h[:, 2].clamp_min(1e-9)
     zero = torch.zeros_like(inverse)
     by_h = torch.stack(
         [
-            torch.stack([inverse, zero, -projection.q[..., 0] * inverse], -1),
-            torch.stack([zero, inverse, -projection.q[..., 1] * inverse], -1),
+            torch.stack([inverse, zero, -seen.q[:, 0] * inverse], -1),
+            torch.stack([zero, inverse, -seen.q[:, 1] * inverse], -1),
         ],
         -2,
     )
-    weight = torch.where(counts, (1 + z).rsqrt(), 0.0)[..., None, None] * (f / noise)[:, None]
-    by_h = weight * bend(by_h.mT, x[..., None, :], window.radial).mT
-    rho = window.inverse_depth[:, None, None]
-    by_frame = torch.cat([torch.linalg.cross(h[..., None, :], by_h), by_h * rho], -1)
-    by_anchor_ray = by_h @ (projection.R_cw[:, None] @ projection.R_wa)
-    by_anchor = torch.cat([torch.linalg.cross(by_anchor_ray, projection.ray[None, :, None]), -by_anchor_ray * rho], -1)
-    by_depth = window.T_cw[:, None, :3, 3] + projection.c_a @ projection.R_cw.mT
+    root = torch.where(front, (1 + z).rsqrt(), 0.0)[:, None]
+    scale = root * (f / noise)
+    by_h = scale[..., None] * bend(by_h.mT, seen.x[:, None], window.radial).mT
+    rho = window.inverse_depth[seen.point, None, None]
+    by_frame = torch.cat([torch.linalg.cross(seen.h[:, None], by_h), by_h * rho], -1)
+    by_ray = by_h @ (seen.R_cw @ seen.R_wa)
+    by_anchor = torch.cat([torch.linalg.cross(by_ray, seen.ray[:, None]), -by_ray * rho], -1)
+    by_depth = window.T_cw[seen.frame, :3, 3] + (seen.R_cw @ seen.c_a[..., None])[..., 0]
     J_points = (by_h @ by_depth[..., None])[..., 0]
-    J = x.new_zeros(F, M, 2, F, 6)
-    frames, points = torch.arange(F), torch.arange(M)
-    J[frames, :, :, frames] += by_frame
-    J[:, points, :, window.anchor] += by_anchor.transpose(0, 1)
-    J = torch.cat([J[..., fixed:, :].flatten(-2), x.new_zeros(F, M, 2, 1)], -1)
+    rows = torch.arange(len(seen.frame))
+    J = window.x.new_zeros(len(rows), 2, 6 * F + 1)
+    blocks = J[..., :-1].unflatten(-1, (F, 6))
+    blocks[rows, :, seen.frame] = by_frame
+    blocks[rows, :, window.anchor[seen.point]] = by_anchor
     if window.radial_sigma > 0:
-        r2 = x.square().sum(-1, keepdim=True)
-        ray = (x * r2)[window.anchor, points]
-        curved = r2 * projection.error + 2 * x * (x * projection.error).sum(-1, keepdim=True)
-        by_radial = (by_anchor_ray[..., :2] @ ray[..., None])[..., 0]
-        J[..., -1] = by_radial - weight[..., 0] * bend(x * r2 + curved, x, window.radial)
+        r2 = seen.x.square().sum(-1, keepdim=True)
+        at_anchor = window.x[window.anchor, torch.arange(M)]
+        by_radial = (at_anchor * at_anchor.square().sum(-1, keepdim=True))[seen.point]
+        curved = r2 * seen.error + 2 * seen.x * (seen.x * seen.error).sum(-1, keepdim=True)
+        bent = bend(seen.x * r2 + curved, seen.x, window.radial)
+        J[..., -1] = (by_ray[..., :2] @ by_radial[..., None])[..., 0] - scale * bent
         motion[-1, -1] += 1 / window.radial_sigma**2
         gradient[-1] += off_radial / window.radial_sigma**2
-    rw = torch.where(counts, (1 + z).rsqrt(), 0.0)[..., None] * r
-    flat = J.flatten(0, 2)
+    J, rw = J[..., 6 * fixed :], root * r
+    flat = J.flatten(0, 1)
     trust = 1 / (window.prior_sigma.square() * (1 + pull.square() / _CAUCHY**2))
     return Normal(
         cost,
         motion + flat.mT @ flat,
-        (J * J_points[..., None]).sum((0, 2)).mT,
-        J_points.square().sum((0, 2)) + trust,
+        window.x.new_zeros(M, P).index_add_(0, seen.point, (J * J_points[..., None]).sum(1)).mT,
+        trust.index_add(0, seen.point, J_points.square().sum(-1)),
         gradient + flat.mT @ rw.flatten(),
-        (J_points * rw).sum((0, 2)) + trust * (window.inverse_depth - window.prior),
+        (trust * (window.inverse_depth - window.prior)).index_add(0, seen.point, (J_points * rw).sum(-1)),
     )
 
 
@@ -242,7 +252,7 @@ class Adjusted:
     Attributes:
         window: with poses, inverse depths and radial coefficient as adjusted; as given where `ok` is False.
         ok: False where it changed nothing.
-        error: `(F, M)` reprojection errors, pixels; 0 where a point was not seen.
+        error: `(F, M)` reprojection errors, pixels; 0 where a point was not seen, and in its anchor.
         radial_information: what the window says of the radial coefficient, 1 / variance, its prior not counted.
         cost: before and after.
         note: why it changed nothing; empty where it did.
@@ -277,7 +287,7 @@ def adjust(
     """
     window = replace(window, T_cw=window.T_cw.clone())
     if (problem := _problem(window, f, noise, fixed, min_points)) is not None:
-        return Adjusted(window, False, _seen_error(window, f), 0.0, (0.0, 0.0), problem)
+        return Adjusted(window, False, residuals(window, f).norm(dim=-1), 0.0, (0.0, 0.0), problem)
     normal = linearise(window, f, noise, fixed)
     start, best, damping = normal.cost, window, 1e-4
     for _ in range(steps):
@@ -306,7 +316,7 @@ def adjust(
         covariance, failed = torch.linalg.inv_ex(normal.reduced(0.0)[0])
         if not failed and float(covariance[-1, -1]) > 0:
             information = max(1 / float(covariance[-1, -1]) - 1 / window.radial_sigma**2, 0.0)
-    return Adjusted(best, best is not window, _seen_error(best, f), information, (start, normal.cost))
+    return Adjusted(best, best is not window, residuals(best, f).norm(dim=-1), information, (start, normal.cost))
 
 
 def _problem(window: Window, f: Tensor, noise: float, fixed: int, min_points: int) -> str | None:
@@ -319,12 +329,8 @@ def _problem(window: Window, f: Tensor, noise: float, fixed: int, min_points: in
     still = window.T_cw.clone()
     still[:, :3, 3] = -(still[:, :3, :3] @ invert_pose(window.T_cw)[0, :3, 3])  # all from the first camera's centre
     here, there = _Projection.of(window), _Projection.of(replace(window, T_cw=still))
-    parallax = torch.where(window.seen[..., None], (here.q - there.q) * f, 0.0).norm(dim=-1).amax(0)
+    apart = ((here.q - there.q) * f).norm(dim=-1)
+    parallax = apart.new_zeros(len(window.anchor)).scatter_reduce_(0, here.point, apart, "amax")
     if int((parallax > 3 * noise).sum()) < min_points:
         return "no parallax"
     return None
-
-
-def _seen_error(window: Window, f: Tensor) -> Tensor:
-    """`(F, M)` lengths of the residuals where a point was seen."""
-    return torch.where(window.seen, residuals(window, f).norm(dim=-1), 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -109,6 +110,14 @@ def test_2015_as_unpacked(kitti2015: Path, below: str) -> None:
     assert objects.dtype == np.int32
     assert (objects == 2).sum() == 30
     assert scene.flow(1) is scene.instances(1) is scene.depth(0) is None
+
+
+def test_readme_example_runs_as_written(kitti2015: Path) -> None:
+    text = (Path(__file__).parents[3] / "README.md").read_text()
+    (example,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "/data/kitti_2015" in code)
+    seen: dict[str, object] = {}
+    exec(example.replace("/data/kitti_2015", str(kitti2015)), seen)
+    assert {"depth", "flow", "objects", "speed"} < set(seen)
 
 
 def test_2012_as_unpacked(kitti2012: Path) -> None:
