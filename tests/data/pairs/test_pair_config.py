@@ -28,8 +28,8 @@ def test_yaml(tmp_path) -> None:
     [
         ("train: [{path: a, strid: 2}]", r"train\[0\].strid.; did you mean .train\[0\].stride"),
         ("train: [{synthetic: 5, path: a}]", r"unknown key .train\[0\].(synthetic|path)"),
-        ("train: [{stride: 1}]", "train.0.path.path"),
-        ("train: [a.mp4]", "train.0"),
+        ("train: [{stride: 1}]", r"train\[0\].path: missing"),
+        ("train: [a.mp4]", r"train\[0\]"),
         ("train: [{path: a, start: 5, end: 6}]", "no pair of frames"),
         ("train: [{path: a, depth_scale: 256}]", "without a depth folder"),
         ("train: [{synthetic: 5}]\nval: [{synthetic: 2}]", "synthetic seed 0 stands in train and in val"),
