@@ -115,6 +115,8 @@ def run(args: argparse.Namespace) -> int:
     paths = paths_by_row(args)
     protocol = _protocol(args)
     gt_scale = stored_scale(args.gt, truth=True) if args.gt_scale is None else args.gt_scale
+    if args.disparity and args.predict is not None:
+        raise UsageError("--predict writes depth: leave it out with --disparity")
     truth = open_depths(args.gt, gt_scale, truth=True)
     code = _predict(args) if args.predict is not None else 0
     scores: dict[str, DepthScore] = {}

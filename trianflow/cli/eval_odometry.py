@@ -107,14 +107,6 @@ def run(args: argparse.Namespace) -> int:
     published = comparable_rows(kitti_sequence(whole), list(results.values()), args.stride, args.published)
     table = odometry_table(results, args.median, published)
     title = Path(args.gt).name + (f", stride {args.stride}" if args.stride != 1 else "")
-    if args.plot:
-        from trianflow.visualization.trajectory_plot import plot_trajectory
-
-        plot_trajectory(args.plot, estimates, gt, title=title, alignment=args.alignment)
-    if args.curves:
-        from trianflow.visualization.odometry_plots import plot_length_errors
-
-        plot_length_errors(args.curves, results, title=title)
     text = [*_head(args, whole, gt, results), "", table.text()]
     first = next(iter(results.values()))
     if len(results) == 1 and first.segments:
@@ -123,6 +115,14 @@ def run(args: argparse.Namespace) -> int:
     for name, resampled in thinned.items():
         own[name]["resampled"] = resampled
     show(args, table, "\n".join(text), _notes(results, thinned), {"stride": args.stride, "estimates": own})
+    if args.plot:
+        from trianflow.visualization.trajectory_plot import plot_trajectory
+
+        plot_trajectory(args.plot, estimates, gt, title=title, alignment=args.alignment)
+    if args.curves:
+        from trianflow.visualization.odometry_plots import plot_length_errors
+
+        plot_length_errors(args.curves, results, title=title)
     return code
 
 

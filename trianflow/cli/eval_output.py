@@ -50,8 +50,10 @@ def paths_by_row(args: argparse.Namespace) -> dict[str, str]:
     if args.median and len(paths) < 2:
         raise UsageError("--median is of several PRED, and there is one")
     if args.predict is None:
-        if args.weights is not None:
-            raise UsageError("--weights is for --predict IMAGES; without it, PRED are scored as they are")
+        for name in ("weights", "device", "network_size"):
+            if getattr(args, name) is not None:
+                option = name.replace("_", "-")
+                raise UsageError(f"--{option} is for --predict IMAGES; without it, PRED are scored as they are")
         return paths
     if len(paths) > 1:
         raise UsageError(f"--predict writes one PRED, and there are {len(paths)}")

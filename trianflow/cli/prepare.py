@@ -117,18 +117,17 @@ def run(args: argparse.Namespace) -> int:
     min_motion = args.min_motion if args.min_motion is not None else 0.0 if args.split else 0.002
     settings = PrepareSettings(tuple(args.size), args.fit, min_motion, args.truth, options)
     quiet = getattr(args, "quiet", False)
+    lacking = [*content.problems, *(f"not there: {line}" for line in split.missing)]
+    known = [*lacking, *content.notes]
+    if not args.json:
+        _tell(known, "--json lists them all")
     with tqdm(total=sum(map(len, chosen.values())), unit=" frames", disable=quiet or None) as bar:
         results = prepare_sequences(content.sequences, out, settings, chosen, args.workers, bar.update)
-    lacking = [*content.problems, *(f"not there: {line}" for line in split.missing)]
-    problems = [*lacking, *content.notes]
-    problems += [f"{result.name}: {problem}" for result in results for problem in result.problems]
+    found = [f"{result.name}: {problem}" for result in results for problem in result.problems]
     if args.json:
-        print(json.dumps({"problems": problems, "sequences": [asdict(result) for result in results]}, indent=2))
+        print(json.dumps({"problems": [*known, *found], "sequences": [asdict(result) for result in results]}, indent=2))
     else:
-        for problem in problems[:_SHOWN]:
-            warn(problem)
-        if len(problems) > _SHOWN:
-            warn(f"and {len(problems) - _SHOWN} more: prepared.json in the folder of each sequence has them")
+        _tell(found, "prepared.json in the folder of each sequence has them")
         if not quiet:
             print(_summary(results, out))
     return 1 if lacking or not all(result.complete for result in results) else 0
@@ -157,3 +156,11 @@ def _summary(results: list[PreparedSequence], out: Path) -> str:
     parts += [f"{unreadable} left out because they cannot be read"] if unreadable else []
     parts += [f"{blind} without their depth, which cannot be read"] if blind else []
     return f"{out}: {', '.join(parts)}"
+
+
+def _tell(problems: list[str], where: str) -> None:
+    """Warn of the first problems, and say where the others are."""
+    for problem in problems[:_SHOWN]:
+        warn(problem)
+    if len(problems) > _SHOWN:
+        warn(f"and {len(problems) - _SHOWN} more: {where}")

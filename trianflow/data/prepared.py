@@ -37,8 +37,6 @@ _PARTS, _LOCK = ".parts", ".lock"
 _PART = 64  # frames that a process takes at once, and that an interruption loses at most
 _COUNTS = ("static", "unreadable", "without_depth")
 _NOT_READ_BACK = "what was written is not what can be read: a bad disk?"
-# run lengths compress pictures no worse than zlib's search at this level, in half of its time
-_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
 
 
 @dataclass(frozen=True)
@@ -254,7 +252,8 @@ def _do_part(number: int, begin: int) -> dict[str, Any]:
     meter, last = MotionMeter(), None
     for frame in sequence.frames.select(part["frames"]):
         if frame.image is None:
-            part["problems"].append(f"{sequence.frames.path / frame.name}: {frame.problem}; left out")
+            file = sequence.frames.path / frame.name
+            part["problems"].append(f"{file}: {frame.problem}; left out: unpack or download it again")
             part["unreadable"] += 1
             continue
         picture = job.pictures.image(frame.image)
@@ -265,7 +264,7 @@ def _do_part(number: int, begin: int) -> dict[str, Any]:
                 continue
             last = small
         name = f"{sequence.number(frame.index):06d}.png"
-        encoded = cv2.imencode(".png", picture[..., ::-1], _PNG)[1].tobytes()
+        encoded = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
         part["bytes"][f"images/{name}"] = _write(job.folder / "images" / name, encoded)
         part["kept"].append([frame.index, frame.time])
         try:

@@ -54,11 +54,11 @@ def take_every(gt: Trajectory, est: Trajectory, stride: int) -> StridedPair:
         raise UsageError(f"the stride must be at least one frame, not {stride}")
     kept = np.arange(0, len(gt), stride)
     truth = Trajectory(np.arange(len(kept)), gt.T_wc[kept], times_are_indices=True)
-    if len(est) == len(kept):
-        return StridedPair(truth, replace(truth, T_wc=est.T_wc), False)
-    if len(est) == len(gt):
-        return StridedPair(truth, replace(truth, T_wc=est.T_wc[kept]), True)
     numbered = est.times_are_indices and not np.array_equal(est.times, np.arange(len(est)))
+    if len(est) == len(kept) and (not numbered or np.array_equal(est.times, kept)):
+        return StridedPair(truth, replace(truth, T_wc=est.T_wc), False)
+    if len(est) == len(gt) and not numbered:
+        return StridedPair(truth, replace(truth, T_wc=est.T_wc[kept]), True)
     if numbered and len(kept) <= est.times[-1] < len(gt):
         on_grid = est.times % stride == 0
         found = Trajectory(est.times[on_grid] // stride, est.T_wc[on_grid], times_are_indices=True)
