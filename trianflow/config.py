@@ -129,6 +129,7 @@ class OdometryConfig(NetworkConfig):
                     hypotheses=160, subset=384, candidates=8, local_steps=(2, 2), final_steps=(2, 2)
                 ),
                 points=1200,
+                window=WindowConfig(frames=6, points=200),
             )
         raise UsageError(f"unknown preset '{name}': take accurate or fast")
 

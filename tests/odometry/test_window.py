@@ -89,6 +89,20 @@ def test_the_camera_height_gives_metres():
     assert "camera_height" in steps[-1].shares
 
 
+def test_without_a_frame_there_is_no_pose():
+    odometry = VisualOdometry(CAMERA, config("camera_height=1.6"), Corridor(BEND))
+    assert len(odometry.trajectory) == 0
+
+
+def test_a_frame_with_depth_makes_metres_and_leaves_the_window_out():
+    world = Corridor(drive(12))
+    odometry = VisualOdometry(CAMERA, config("camera_height=9"), world)
+    for frame in world.frames(with_depth=True):
+        odometry.track(frame)
+    assert odometry.radial is None
+    np.testing.assert_allclose(odometry.trajectory.T_wc, world.T_wc, atol=0.02)
+
+
 def test_loops_and_metres_are_not_for_each_other():
     with pytest.raises(UsageError, match="loops"):
         VisualOdometry(CAMERA, config("loops=true", "camera_height=1.6"), Corridor(BEND))

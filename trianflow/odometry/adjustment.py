@@ -15,6 +15,8 @@ from trianflow.geometry.sampson import rotation_exp, tangent_basis
 
 # Scale of the Cauchy loss in standard deviations (95 % efficient).
 _CAUCHY = 2.385
+# Squared distance, in scales of the loss, that a point behind a camera is charged.
+_BEHIND = 100.0
 # The cost falls by less than this share: done.
 _ENOUGH = 1e-4
 
@@ -145,7 +147,7 @@ def linearise(window: Window, f: Tensor, noise: float, fixed: int = 2, derivativ
     seen = _Projection.of(window)
     front = seen.h[:, 2] > 1e-3
     r = torch.where(front[:, None], seen.error * (f / noise), 0.0)
-    z = r.square().sum(-1) / _CAUCHY**2
+    z = torch.where(front, r.square().sum(-1) / _CAUCHY**2, _BEHIND)
     pull = (window.inverse_depth - window.prior) / window.prior_sigma
     loss = torch.log1p(z).sum() + torch.log1p(pull.square() / _CAUCHY**2).sum()
     cost = float(loss) * _CAUCHY**2

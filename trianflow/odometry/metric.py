@@ -75,6 +75,8 @@ class MetricScale:
             key_poses: `(N, 4, 4)` in units of the trajectory, one more than key frames were taken.
             rows: number of a key frame, and pose `(4, 4)` in it, for each pose that is wanted.
         """
+        if not rows:
+            return np.zeros((0, 4, 4))
         log_scales = self._filter.smoothed()[0]
         keys = [key_poses[0]]
         for i, log_scale in enumerate(log_scales):

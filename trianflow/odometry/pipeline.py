@@ -70,6 +70,7 @@ class VisualOdometry:
     ) -> None:
         self.config = config or OdometryConfig()
         self._flow = flow or Estimators.of(self.config, measured_depth=True).flow
+        self._measures = False  # whether a frame has carried depth
         self._preparation = Preparation(camera, self.config, self._flow, depth)
         self.camera = self._preparation.camera
         self._K = self.camera.K()
@@ -187,14 +188,19 @@ class VisualOdometry:
         self._last_image, self._size = image, image.shape[1::-1]
         prepared = guess.prepared if guess else self._preparation.prepare(frame)
         encoded = prepared.encoded
+        if prepared.depth is not None and not self._measures:
+            self._measures = True
+            if self.config.scale == "auto":
+                self._window = None
         if self._key is None:
             self._key = KeyFrame(frame.index, frame.time, prepared, torch.from_numpy(row.T_wc))
             self._last_T_wc = row.T_wc
             if not self._key_poses:
                 self._key_poses.append(row.T_wc)
-            if prepared.depth is not None:
-                self._metric = None  # it tells metres better
-            if self.config.window.frames and self.config.scale in ("auto", "structure") and prepared.depth is None:
+            measures = self._measures and self.config.scale in ("auto", "depth")
+            if measures and self._preparation.depth_source == "depth":
+                self._metric = None  # depth tells metres better
+            if self.config.window.frames and self.config.scale in ("auto", "structure") and not measures:
                 self._window = SlidingWindow(self._K, self.config.window)
                 self._window.restart(len(self._key_poses) - 1, invert_pose(self._key.T_wc))
             return replace(row, status=StepStatus.FIRST)
@@ -284,6 +290,8 @@ class VisualOdometry:
         rows = self._closer.indices
         nodes = {node for node, row in enumerate(rows) for cut in self._breaks if rows[node - 1] < cut <= row and node}
         graph = optimise_pose_graph(raw.T_wc[rows], self._closer.loops, sorted(nodes))
+        if not any(graph.kept):
+            return None
         return Trajectory(raw.times, corrected_trajectory(raw.T_wc, rows, graph.S_wc))
 
     def _size_problem(self, image: np.ndarray) -> str | None:

@@ -179,6 +179,7 @@ def _finish(run: OdometryRun, odometry: VisualOdometry, truth: Trajectory | None
     done = len(report.rows)  # an exception can come between a pose and its row
     run.trajectory = Trajectory(trajectory.times[:done], trajectory.T_wc[:done])
     run.files = [TUM, KITTI, REPORT]
+    report.path_length = run.trajectory.path_length
     report.save(out / REPORT)
     if not report.rows:
         return
@@ -188,12 +189,13 @@ def _finish(run: OdometryRun, odometry: VisualOdometry, truth: Trajectory | None
     if odometry.config.loops:
         closed = odometry.closed()
         if closed is None:
-            run.problems.append("no loop was found")
+            report.notes.append("no loop was found")
         else:
             for name in CLOSED:
                 with replacing(out / name) as beside:
                     closed.save(beside, name.rpartition(".")[2])
             run.files += CLOSED
+        report.save(out / REPORT)
     alignment = "se3" if report.unit == "metres" else "sim3"
     if truth is not None:
         comparable = _comparable(run, truth)

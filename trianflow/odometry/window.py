@@ -134,7 +134,8 @@ class SlidingWindow:
         """How many of the oldest frames must be held, so that some way between them holds the scale."""
         centres = invert_pose(self._window.T_cw)[:, :3, 3]
         way = (centres - centres[0]).norm(dim=-1)
-        return max(int((way <= _BASELINE * way.max()).sum()) + 1, 2)
+        far = (way > _BASELINE * way.max()).nonzero()[:, 0]
+        return max(int(far[0]) + 1, 2) if len(far) else 2
 
     def _straight(self, p: Tensor) -> Tensor:
         """Pixels `(N, 2)` freed of the residual distortion."""
