@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 import threading
 
 import cv2
@@ -155,3 +158,26 @@ def test_size_of_a_card() -> None:
     for wrong in (5, [1], "big", [1, 2, 3], None):
         with pytest.raises(UsageError, match=r"it has to be \[width, height\]"):
             size_of({"size": wrong})
+
+
+_FAULTS = """
+import resource, torch
+from trianflow.inference import keep_freed_memory
+{keep}
+def work():
+    kept = [torch.ones(2_000_000) for _ in range(20)]  # 160 MB
+work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    work()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such setting")
+def test_freed_memory_is_used_again_without_asking_the_system():
+    def faults(keep: str) -> int:
+        run = subprocess.run([sys.executable, "-c", _FAULTS.format(keep=keep)], capture_output=True, check=True)
+        return int(run.stdout)
+
+    assert faults("keep_freed_memory()") < 0.1 * faults("")

@@ -26,7 +26,7 @@ from trianflow.depth.network import DepthNet
 from trianflow.flow.learned import LearnedFlow
 from trianflow.flow.pwc import PWCNet
 from trianflow.geometry.camera import Camera
-from trianflow.inference import choose_device, choose_precision
+from trianflow.inference import choose_device, choose_precision, keep_freed_memory
 from trianflow.odometry.pipeline import VisualOdometry
 from trianflow.systems.config import LossWeights
 from trianflow.systems.trianflow import TrianFlow
@@ -122,6 +122,8 @@ def run_benchmark(
     )
 
     if training:
+        if device.type == "cpu":
+            keep_freed_memory()
         system = TrianFlow().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if loaded.flow is not None:
             system.flow.load_state_dict(load_weights(weights).rgb().flow.state_dict())  # type: ignore[union-attr]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,23 @@ _MULTIPLE = 64  # of the sides, as the networks halve an image up to six times
 _CLOSE = 0.1  # share by which a side may change to become such a multiple
 THREADS = torch.get_num_threads()  # of a network on the CPU: what torch has before anyone asks for fewer
 
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of mallopt, in glibc's malloc.h
+
 N = TypeVar("N", bound=nn.Module)
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees, for what it allocates next; where the C library is glibc.
+
+    A training step on the CPU allocates and frees hundreds of megabytes. By default each large tensor comes from the
+    system and goes back to it, page by page: a tenth of the step. The largest need of the process stays as it is.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library
+        return
+    mallopt(_M_MMAP_MAX, 0)
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def choose_device(name: Device) -> torch.device:

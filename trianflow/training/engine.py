@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from trianflow.data.pairs.batch import PairBatch
 from trianflow.errors import UsageError
-from trianflow.inference import choose_precision
+from trianflow.inference import choose_precision, keep_freed_memory
 from trianflow.systems.config import LossWeights
 from trianflow.systems.trianflow import StepResult, TrianFlow
 from trianflow.training.config import TrainConfig
@@ -72,6 +72,8 @@ def make_fabric(config: TrainConfig) -> Fabric:
     accelerator = _accelerator(config)
     if accelerator == "cuda" and not torch.cuda.is_available():
         raise UsageError("accelerator=cuda, but torch sees no GPU: set accelerator=auto, or install torch with CUDA")
+    if accelerator == "cpu":
+        keep_freed_memory()
     precision = choose_training_precision(config)
     plugins: list[Any] = [] if precision == "32-true" else [_Autocast(precision, accelerator)]
     return Fabric(
