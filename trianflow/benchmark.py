@@ -81,7 +81,7 @@ def run_benchmark(
     Args:
         size: width and height of the images; those of the bundled clip are resized.
         weights: whose flow network is timed; depth too where they hold one, else with random weights.
-        repeats: medians are over so many runs (a third of them for training).
+        repeats: medians are over so many runs.
         training: time training steps too.
 
     Raises:
@@ -131,7 +131,7 @@ def run_benchmark(
         stages = dict(Stages().listed())
         for name, stage in (("training step, flow", "flow"), ("training step, flow and depth", "joint")):
             step = _training_step(system, batch, stages[stage].losses, dtype)
-            result.timings.append(Timing(name, _median_ms(step, max(3, repeats // 3), device)))
+            result.timings.append(Timing(name, _median_ms(step, repeats, device)))
     return result
 
 
