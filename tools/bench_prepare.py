@@ -4,7 +4,7 @@
 
 Writes a KITTI odometry tree with PNGs of a sliding, noisy street texture (250 different ones, linked 20 times) into
 `--out` (default out/bench_prepare), prepares it in processes of its own, and exits with 1 where the two results differ
-or frames are missing.
+or frames are missing. With fewer `--frames` the start of the program, some seconds, weighs more.
 """
 
 from __future__ import annotations
@@ -23,34 +23,36 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-FRAMES, DIFFERENT = 5000, 250
+DIFFERENT = 250
 WIDTH, HEIGHT = 1242, 375
 STEP = 5  # pixels from one frame to the next
 NOISE = 0.5  # grey levels: without it a PNG is smaller than KITTI's, of about 715 kB, and is read faster
 
 
-def write_tree(root: Path) -> int:
-    """A sequence 00 in the official layout; the mean size of its images, bytes."""
+def write_tree(root: Path, frames: int) -> int:
+    """A sequence 00 in the official layout, with its poses; the mean size of its images, bytes."""
     sequence = root / "sequences" / "00"
     images = sequence / "image_2"
     images.mkdir(parents=True)
     random = np.random.default_rng(0)
     coarse = random.integers(0, 255, (24, (WIDTH + DIFFERENT * STEP) // 16 + 1, 3)).astype(np.uint8)
     texture = cv2.resize(coarse, None, fx=16, fy=16, interpolation=cv2.INTER_CUBIC)
-    size = 0
-    for number in range(FRAMES):
+    sizes = []
+    for number in range(frames):
         path = images / f"{number:06d}.png"
         if number < DIFFERENT:
             view = texture[:HEIGHT, STEP * number : STEP * number + WIDTH]
             noisy = view + random.normal(0, NOISE, view.shape)
             cv2.imwrite(str(path), noisy.round().clip(0, 255).astype(np.uint8), [cv2.IMWRITE_PNG_COMPRESSION, 6])
-            size += path.stat().st_size
+            sizes.append(path.stat().st_size)
         else:
             os.link(images / f"{number % DIFFERENT:06d}.png", path)
     row = "718.856 0 607.1928 {} 0 718.856 185.2157 0 0 0 1 0"
     (sequence / "calib.txt").write_text("".join(f"P{i}: {row.format(-386.1448 * (i % 2))}\n" for i in range(4)))
-    (sequence / "times.txt").write_text("".join(f"{number / 10:e}\n" for number in range(FRAMES)))
-    return size // DIFFERENT
+    (sequence / "times.txt").write_text("".join(f"{number / 10:e}\n" for number in range(frames)))
+    (root / "poses").mkdir()
+    (root / "poses" / "00.txt").write_text("".join(f"1 0 0 {number} 0 1 0 0 0 0 1 0\n" for number in range(frames)))
+    return sum(sizes) // len(sizes)
 
 
 def prepare(root: Path, out: Path, workers: int) -> subprocess.Popen[bytes]:
@@ -70,11 +72,12 @@ def digest(folder: Path) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("out/bench_prepare"))
+    parser.add_argument("--frames", type=int, default=5000)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
     shutil.rmtree(args.out, ignore_errors=True)
     root = args.out / "dataset"
-    size = write_tree(root)
+    size = write_tree(root, args.frames)
     whole, cut = args.out / "whole", args.out / "cut"
     begin = time.monotonic()
     if prepare(root, whole, args.workers).wait():
@@ -84,7 +87,7 @@ def main() -> int:
     for part in (0.3, 0.7):
         process = prepare(root, cut, args.workers)
         images = cut / "00" / "images"
-        while process.poll() is None and (not images.is_dir() or sum(1 for _ in images.iterdir()) < part * FRAMES):
+        while process.poll() is None and (not images.is_dir() or sum(1 for _ in images.iterdir()) < part * args.frames):
             time.sleep(0.2)
         process.send_signal(signal.SIGKILL)
         if process.wait() != -signal.SIGKILL:
@@ -95,16 +98,16 @@ def main() -> int:
     same = digest(whole) == digest(cut)
     kept = sum(1 for _ in (whole / "00" / "images").iterdir())
     print(
-        f"{FRAMES} frames of {WIDTH}x{HEIGHT} (PNG, {size / 1e3:.0f} kB) to 832x256 (PNG), {args.workers} processes:"
-        f" {kept} written"
+        f"{args.frames} frames of {WIDTH}x{HEIGHT} (PNG, {size / 1e3:.0f} kB) to 832x256 (PNG),"
+        f" {args.workers} processes: {kept} written"
     )
     busy = usage.ru_utime + usage.ru_stime
     print(
-        f"{FRAMES / seconds:.0f} frames/s, start included ({seconds:.0f} s);"
-        f" {1e3 * busy / FRAMES:.1f} ms of processor time a frame"
+        f"{args.frames / seconds:.0f} frames/s, start included ({seconds:.0f} s);"
+        f" {1e3 * busy / args.frames:.1f} ms of processor time a frame"
     )
     print(f"killed twice and resumed: {'identical' if same else 'DIFFERENT'}")
-    return 0 if same and kept == FRAMES else 1
+    return 0 if same and kept == args.frames else 1
 
 
 if __name__ == "__main__":

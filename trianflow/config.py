@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from trianflow.errors import UsageError
@@ -98,8 +98,8 @@ class OdometryConfig(NetworkConfig):
     two_view: TwoViewConfig = TwoViewConfig()
     scale: Literal["auto", "depth", "structure", "unit"] = Field(
         "auto",
-        description="where the length of a step comes from; auto is measured depth where it is at hand, else structure;"
-        " depth is measured depth, else that of the network",
+        description="where the length of a step comes from; auto is measured depth alone where it is at hand, else"
+        " structure; depth is measured depth, else that of the network, fused with what the window carries",
     )
     points: int = Field(3000, ge=50, description="points of the structure that is carried from pair to pair")
     window: WindowConfig = WindowConfig()
@@ -115,6 +115,12 @@ class OdometryConfig(NetworkConfig):
     speed: str | None = Field(None, description="file of the car's speed, or OXTS folder: gives the trajectory metres")
     loops: bool = Field(False, description="close loops")
     seed: int = Field(0, ge=0, description="of everything drawn at random")
+
+    @model_validator(mode="after")
+    def _has_one_unit(self) -> OdometryConfig:
+        if self.scale == "unit" and (self.camera_height is not None or self.speed is not None):
+            raise ValueError("scale unit gives every step the same length: leave it out for metres")
+        return self
 
     @classmethod
     def preset(cls, name: str) -> OdometryConfig:

@@ -266,10 +266,10 @@ def _parse_rows(
             raise TrianflowError(f"{path}:{line}: {e}") from None
         columns = {len(row)}
         numbers.append(line)
-    table = np.array(values, dtype=np.float64).reshape(len(values), -1)
     T_wc = np.tile(np.eye(4), (len(values), 1, 1))
     if not values:
         return np.zeros(0), T_wc
+    table = np.array(values, dtype=np.float64)
     if kind == "tum":
         times = table[:, 0]
         norm = np.linalg.norm(table[:, 4:], axis=1)

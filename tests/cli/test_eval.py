@@ -3,6 +3,7 @@
 import argparse
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,30 @@ def test_failures_are_one_line(files: tuple[Path, Path], tmp_path: Path) -> None
         main("odometry", gt)
     with pytest.raises(SystemExit):
         main()
+
+
+def test_bad_files_are_told_in_one_line(tmp_path: Path, trianflow: Callable) -> None:
+    names = ("gt.tum", "empty.txt", "nan.tum", "late.tum", "part.txt", "one.tum")
+    gt, empty, broken, late, part, one = (tmp_path / name for name in names)
+    drive().save(gt)
+    empty.write_text("\n")
+    lines = gt.read_text().splitlines()
+    fields = lines[4].split()
+    broken.write_text("\n".join([*lines[:4], " ".join([*fields[:2], "nan", *fields[3:]]), *lines[5:], ""]))
+    Trajectory(1000 + np.arange(200) / 10, drive().T_wc[:200]).save(late)
+    Trajectory(np.arange(100), drive().T_wc[:100], times_are_indices=True).save(part, "kitti")
+    Trajectory(np.array([0.5]), drive().T_wc[5:6]).save(one)
+    for pred, said in (
+        (empty, "empty.txt: empty, no pose in it"),
+        (broken, "nan.tum:5: a number that is not finite"),
+        (late, "late.tum: no common time stamp: ground truth 0 to 25, estimate 1000 to 1019.9"),
+        (part, "part.txt: the estimate has no time stamps, the ground truth has, and they differ in length"),
+        (one, "one.tum: 1 pose in common (by time stamp): at least two are needed to compare"),
+    ):
+        result = trianflow("eval", "odometry", gt, pred)
+        assert (result.code, result.out, len(result.err.splitlines())) == (1, "", 1)
+        assert said in result.errors[0]
+        assert trianflow("eval", "odometry", pred, gt).code == 1
 
 
 def test_curves_and_tables_as_files(

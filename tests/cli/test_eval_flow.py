@@ -199,9 +199,13 @@ def test_disparities(kitti: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert row["d1_bg"] == pytest.approx(100 * 2 * W / (pixels - 100))
     assert row["d1_all"] == pytest.approx(100 * (2 * W + 50) / pixels)
     assert row["d1_noc"] == pytest.approx(100 * 50 / (pixels - 2 * W))
-    assert row["error_all"] == pytest.approx((40 * 2 * W + 4 * 50 + (pixels - 2 * W - 50)) / pixels)
-    assert evaluate(kitti, pred, "--disparity") == 0
-    assert "D1 fg %" in capsys.readouterr().out
+    assert row["error_all"] == pytest.approx((4 * 50 + (pixels - 2 * W - 50)) / (pixels - 2 * W))
+    assert row["density"] == pytest.approx(100 * (1 - 2 * W / pixels))
+    assert evaluate(kitti, pred, "--disparity", "--protocol", "pixels") == 0
+    out = capsys.readouterr().out
+    assert "prediction, over all pixels" in out
+    assert "D1 fg %" in out
+    assert "figures of papers are over all pixels (--protocol pixels) of the 200 images of KITTI 2015" in out
     with pytest.raises(UsageError, match="--predict"):
         evaluate(kitti, pred, "--disparity", "--predict", training / "image_2")
     shutil.rmtree(training / "disp_occ_0")
@@ -250,4 +254,8 @@ def test_example_of_the_development_kit(shared_data: Path, capsys: pytest.Captur
     assert evaluate(folder / "disp_gt.png", folder / "disp_est.png", "--disparity", "--json") == 0
     row = json.loads(capsys.readouterr().out)["table"][0]
     assert row["d1_all"] == pytest.approx(13.623, abs=5e-4)
-    assert row["error_all"] == pytest.approx(2.36967, abs=5e-6)
+    true, found = (cv2.imread(str(folder / f"disp_{kind}.png"), cv2.IMREAD_UNCHANGED) / 256 for kind in ("gt", "est"))
+    error, known = np.abs(found - true), true > 0
+    assert error[known].mean() == pytest.approx(2.36967, abs=5e-6)  # the reference, which takes unknown for 0
+    assert row["error_all"] == pytest.approx(error[known & (found > 0)].mean(), abs=5e-6)
+    assert row["density"] == pytest.approx(100 * (found[known] > 0).mean())

@@ -40,7 +40,8 @@ def test_folders_of_snippets_json_and_files(files: tuple[Path, Path], tmp_path: 
     true = write_snippets(tmp_path / "true", GT, times, 3)
     found = write_snippets(tmp_path / "found", EST, times, 3)
     (found / "000007.txt").unlink()
-    words = ("--length", 3, "--csv", tmp_path / "a.csv", "--latex", tmp_path / "a.tex", "--median")
+    files_out = ("--csv", tmp_path / "a.csv", "--latex", tmp_path / "a.tex", "--plot", tmp_path / "a.png")
+    words = ("--length", 3, "--median", *files_out)
     result = trianflow("eval", "pose", true, found, est, *words, "--json")
     assert result.code == 0
     table = json.loads(result.out)["table"]
@@ -55,6 +56,7 @@ def test_folders_of_snippets_json_and_files(files: tuple[Path, Path], tmp_path: 
     assert float(rows[2]["ate_spread"]) == table[2]["spread"]["ate"]
     assert rows[1]["ate_spread"] == ""
     assert r"\toprule" in (tmp_path / "a.tex").read_text()
+    assert (tmp_path / "a.png").stat().st_size > 10_000
     result = trianflow("eval", "pose", true, found, "--length", 3)
     assert "found: 58 of 59 snippets have a prediction" in result.out
 
@@ -63,11 +65,18 @@ def test_failures_are_one_line(files: tuple[Path, Path], tmp_path: Path, trianfl
     gt, est = files
     empty = tmp_path / "empty"
     empty.mkdir()
+    broken, nothing = tmp_path / "broken.txt", tmp_path / "nothing.kitti"
+    lines = gt.read_text().splitlines()
+    broken.write_text("\n".join([*lines[:6], "nan " + lines[6].partition(" ")[2], *lines[7:], ""]))
+    nothing.touch()
     for words, code, text in (
         ((gt, empty), 1, "empty: no snippet in this folder"),
         ((gt, tmp_path / "nothing.txt"), 1, "nothing.txt: cannot read"),
         ((gt, est, "--median"), 2, "--median is of several PRED"),
         ((gt, est, "--csv", tmp_path / "no" / "a.csv"), 1, "cannot write the table"),
+        ((gt, est, "--plot", tmp_path / "no" / "a.png"), 1, "cannot write the picture"),
+        ((gt, broken), 1, "broken.txt:7: a number that is not finite"),
+        ((gt, nothing), 1, "nothing.kitti: no pose in it; expected rows of 12 numbers"),
     ):
         result = trianflow("eval", "pose", *words)
         assert result.code == code

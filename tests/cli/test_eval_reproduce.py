@@ -22,7 +22,7 @@ from trianflow.data.depth import read_depth
 from trianflow.data.flow_files import read_flow, write_flow
 from trianflow.data.pairs.dataset import open_dataset
 from trianflow.data.synthetic import SyntheticSequence
-from trianflow.evaluation.reproduce import Place, steps_of
+from trianflow.evaluation.reproduce import TABLES, Place, steps_of
 from trianflow.evaluation.reproduce_steps import status_of
 from trianflow.geometry.camera import Camera
 from trianflow.training.config import TrainConfig
@@ -71,8 +71,9 @@ def test_without_a_table_the_tables_are_listed(trianflow) -> None:
     result = trianflow("eval", "reproduce")
     assert result.code == 0
     names = [line.partition(":")[0] for line in result.out.splitlines() if not line.startswith(" ")]
-    assert names == ["depth_eigen", "kitti2015_flow", "odometry", "odometry_stride3", "depth_nyuv2"]
+    assert names == list(TABLES)
     assert "kitti_odometry_stride3_10: t_err 11.43, r_err 2.57; TrianFlow, Zhao et al." in result.out
+    assert "snippet_ate_5: ate_09 0.01, ate_09_std 0.013, ate_10 0.011, ate_10_std 0.008; Insta-DM, Lee" in result.out
 
 
 def test_an_empty_disk(reproduce, tmp_path: Path) -> None:
@@ -88,6 +89,20 @@ def test_an_empty_disk(reproduce, tmp_path: Path) -> None:
     assert (result.code, result.out) == (1, "")
     assert "stopped before step 1, prepare the training data: missing KITTI raw: no folder" in result.err
     assert not (tmp_path / "work").exists()
+
+
+def test_a_method_without_a_system(reproduce, tmp_path: Path) -> None:
+    write_drive(tmp_path / "data" / "kitti_raw", "2011_09_26_drive_0001_sync")
+    result = reproduce("instadm_depth_eigen")
+    assert states(result.out)[:2] == ["ready", "missing"]
+    assert "2. train the networks: missing: trianflow has no system that trains Insta-DM yet; --weights" in result.out
+    assert len([line for line in result.out.splitlines() if line.startswith("   trianflow")]) == 2  # to prepare
+    result = reproduce("instadm_odometry", "--run")
+    assert (result.code, result.out) == (1, "")
+    assert "stopped before step 1, prepare the training data: missing KITTI odometry" in result.err
+    result = reproduce("instadm_odometry", "--run", "--weights", "default")
+    assert (result.code, result.out) == (1, "")
+    assert "stopped before step 1, trajectories of 09 and 10: missing `trianflow vo` runs no Ego-PoseNet" in result.err
 
 
 def test_wrong_use(reproduce, weights: Path) -> None:
@@ -172,14 +187,16 @@ def test_indoor_depth_with_weights(reproduce, weights: Path, tmp_path: Path) -> 
     files = sorted((tmp_path / "work" / "nyuv2_test" / "test" / "truth").iterdir())
     for number, file in zip((0, 2, 4), files, strict=True):
         truth = read_depth(file, 256)
-        np.testing.assert_allclose(truth, true_depth(number), atol=0.51 / 256)
+        np.testing.assert_allclose(truth, true_depth(number)[44:471, 40:601], atol=0.51 / 256)
+        picture = cv2.imread(str(file.parent.parent / "images" / file.name))
+        assert picture[0, 0].tolist() == [number, 40, 44]  # the network sees the crop as well
         depth = read_depth(out / "depth" / "test" / "depth" / file.name, 500)
         assert depth.shape == (448, 576)
         factors.append(np.median(truth) / np.median(depth))
     with (out / "depth.csv").open(newline="") as file:
         row = next(csv.DictReader(file))
     assert float(row["images"]) == 3
-    assert float(row["scale"]) == pytest.approx(np.median(factors), rel=0.05)  # the crop differs
+    assert float(row["scale"]) == pytest.approx(np.median(factors), rel=0.05)
     assert "here       depth_nyuv2: abs_rel " in result.out
 
 
@@ -193,10 +210,10 @@ def test_the_training_opens_what_was_prepared(table: str, tmp_path: Path, trianf
     else:
         (data / "nyuv2").mkdir(parents=True)
         write_labelled(data / "nyuv2")  # its test images are of kitchen_0000 and others
-        for scene in ("kitchen_0000", "cafe_0001"):
+        for scene in ("kitchen_0000", "home_kitchen_0000", "cafe_0001"):
             times = [0.1 * i for i in range(12)]
             write_scene(data / "nyuv2_raw" / scene, times, times)
-        pairs, watched, width = 2, 0, 640
+        pairs, watched, width = 2 * 2, 0, 561
     steps = steps_of(table, Place(data, tmp_path / "work", None, ("data.size=[128,64]", "data.min_motion=0")))
     assert [status_of(step).state for step in steps[:2]] == ["ready", "waiting"]
     assert trianflow(*steps[0].words, "--workers", 1, "-q").code == 0
@@ -206,7 +223,9 @@ def test_the_training_opens_what_was_prepared(table: str, tmp_path: Path, trianf
     trained = open_dataset(config, "train", seed=0, augment=False)
     assert len(trained) == pairs
     assert trained[0].image_a.shape == (1, 3, 64, 128)
-    assert not any("drive_0002" in note or "kitchen" in note for note in trained.notes)
+    prepared = {file.parent.parent.name for file in (tmp_path / "work").rglob("images/000000.png")}
+    assert "kitchen_0000" not in prepared
+    assert not any("drive_0002" in note or "/kitchen" in note for note in trained.notes)
     focal = 70.0 if width == 96 else 518.86
     assert float(trained[0].K[0, 0, 0]) == pytest.approx(focal * 128 / width, rel=1e-3 if width == 96 else 0.1)
     if watched:

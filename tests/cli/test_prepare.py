@@ -13,6 +13,7 @@ import pytest
 from tests.cli.conftest import Result
 from tests.data.datasets.kitti_trees import DATE, DRIVE, projection, write_drive, write_odometry
 from tests.data.datasets.test_nyuv2_raw import write_scene as write_nyuv2
+from tests.data.in_process import work_here
 from trianflow.data.calibration import read_calibration
 from trianflow.data.datasets.splits import SPLITS
 from trianflow.data.depth import read_depth
@@ -68,6 +69,7 @@ def test_the_test_frames_of_eigen_with_their_depth(tmp_path: Path, trianflow: Pr
     found = json.loads(done.out)
     [sequence] = [entry for entry in found["sequences"] if entry["kept"]]
     assert sequence["name"] == f"2011_09_26/{drive}/image_02"
+    assert found["notes"] == []
     assert any("not there: 2011_09_26/2011_09_26_drive_0009_sync" in problem for problem in found["problems"])
     folder = tmp_path / "out" / sequence["name"]
     names = sorted(p.name for p in (folder / "images").iterdir())
@@ -109,7 +111,10 @@ def test_options_of_the_readers(tmp_path: Path, trianflow: Program) -> None:
     assert np.unique(depth).tolist() == [2]
 
 
-def test_exit_code_1_where_a_part_is_missing(tmp_path: Path, trianflow: Program) -> None:
+def test_exit_code_1_where_a_part_is_missing(
+    tmp_path: Path, trianflow: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work_here(monkeypatch)
     write_odometry(tmp_path / "dataset", ("09", "10"), count=3, scans=False)
     begin = ("prepare", "kitti_odometry", tmp_path / "dataset")
     done = trianflow(*begin, tmp_path / "all", *SMALL)
@@ -117,6 +122,28 @@ def test_exit_code_1_where_a_part_is_missing(tmp_path: Path, trianflow: Program)
     done = trianflow(*begin, tmp_path / "test", "--split", "odometry_test", *SMALL)
     assert done.code == 1
     assert "not there: 09: 1588 of 1591 frames (3-1590)" in done.err
+    assert "2 sequences, 6 frames written" in done.out
+    poses = tmp_path / "dataset" / "poses" / "10.txt"
+    truth = poses.read_text()
+    poses.unlink()
+    done = trianflow(*begin, tmp_path / "all", *SMALL)
+    assert done.code == 1
+    assert done.err.count(f"10: {poses}: no such file; unpack data_odometry_poses.zip so that it is there") == 1
+    assert "2 sequences, 6 frames written" in done.out
+    poses.write_text(truth)
+    last = tmp_path / "dataset" / "sequences" / "09" / "image_2" / "000002.png"
+    picture = last.read_bytes()
+    last.unlink()
+    done = trianflow(*begin, tmp_path / "all", *SMALL)
+    assert done.code == 1
+    assert f"09: {last.parent}: 1 of 3 frames are missing (2); unpack data_odometry_color.zip again" in done.err
+    assert "2 sequences, 5 frames written" in done.out
+    last.write_bytes(picture)
+    (last.parent / "plot.png").write_bytes(b"")
+    done = trianflow(*begin, tmp_path / "all", *SMALL)
+    assert done.code == 0, "nothing is missing"
+    assert f"{last.parent}: left out plot.png" in done.err
+    assert f"09: {tmp_path / 'all/09'}: 3 of 3 frames were prepared again, as the source has changed since" in done.err
     assert "2 sequences, 6 frames written" in done.out
     scan = tmp_path / "dataset" / "sequences" / "10" / "velodyne" / "000001.bin"
     scan.parent.mkdir()
@@ -139,7 +166,7 @@ def test_refusals(tmp_path: Path, trianflow: Program) -> None:
         ((*begin, tmp_path / "dataset/small"), "the dataset is not to be changed"),
         ((*begin, tmp_path / "out", "--size", 8, 8), "--size must be at least 32x32"),
         ((*begin, tmp_path / "out", "--stride", 0), "--workers and --stride at least 1"),
-        ((*begin, tmp_path / "out", "--crop"), "--crop is for cityscapes, nyuv2_labelled, nyuv2_raw, not for kitti"),
+        ((*begin, tmp_path / "out", "--crop"), "--crop is for cityscapes, make3d, nyuv2_labelled, nyuv2_raw, not"),
         ((*begin, tmp_path / "out", "--cameras", 2, 3), "one of the cameras 0 to 3, not 2, 3"),
         ((*begin, tmp_path / "out", "--depth-scale", 5), "--depth-scale is for folder, not for kitti_odometry"),
         (("prepare", "folder", tmp_path, tmp_path / "out", "--depth-scale", -1), "--depth-scale must be positive"),

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.data.in_process import work_here
 from trianflow.data.calibration import read_calibration
 from trianflow.data.datasets.interface import DatasetSequence
 from trianflow.data.depth import read_depth
@@ -152,9 +153,17 @@ def test_the_frames_of_a_list_only(tmp_path: Path) -> None:
     [result] = prepare_sequences(sequences, tmp_path / "out", settings, {"b": [2, 5, 9]})
     assert (result.name, result.kept) == ("b", 3)
     assert [p.stem for p in sorted((tmp_path / "out/b/images").iterdir())] == ["000002", "000005", "000009"]
-    for others in ([2, 5], [2, 6, 9]):
-        with pytest.raises(UsageError, match="prepared from other frames"):
-            prepare_sequences(sequences, tmp_path / "out", settings, {"b": others})
+
+
+def test_grey_frames_stay_grey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work_here(monkeypatch)
+    write_frames(tmp_path / "src", 2)
+    for path in (tmp_path / "src").iterdir():
+        cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
+    prepare_sequences((sequence(tmp_path / "src"),), tmp_path / "out", SETTINGS)
+    source = cv2.imread(str(tmp_path / "src" / "0000000001.png"), cv2.IMREAD_UNCHANGED)
+    picture = cv2.imread(str(tmp_path / "out/day/drive/images/000001.png"), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(picture, cv2.resize(source, (80, 64), interpolation=cv2.INTER_AREA))
 
 
 def test_what_was_damaged_or_repaired_since_is_written_again(tmp_path: Path) -> None:
@@ -223,6 +232,8 @@ def test_refusals(tmp_path: Path) -> None:
         prepare_sequences(sequences, tmp_path / "out", replace(SETTINGS, size=(64, 64), truth=True))
     with pytest.raises(UsageError, match=r"other settings \(reader\)"):
         prepare_sequences(sequences, tmp_path / "out", replace(SETTINGS, reader={"crop": True}))
+    with pytest.raises(UsageError, match=r"other settings \(split, stride\)"):
+        prepare_sequences(sequences, tmp_path / "out", replace(SETTINGS, split="odometry_test", stride=3))
     write_frames(tmp_path / "other", 3)
     with pytest.raises(UsageError, match="prepared from another source"):
         prepare_sequences((sequence(tmp_path / "other"),), tmp_path / "out", SETTINGS)
@@ -269,7 +280,7 @@ def test_killed_twice_and_resumed(tmp_path: Path) -> None:
         time.sleep(0.5)
         done = sorted((tmp_path / "cut/day/drive/.parts").glob("*.json"))
         assert 0 < len(done) < 19
-        damaged = images / f"{json.loads(done[0].read_text())['kept'][0][0]:06d}.png"
+        damaged = images / f"{json.loads(done[0].read_text())['kept'][0]:06d}.png"
         damaged.write_bytes(damaged.read_bytes()[:100])
     subprocess.run([*command, str(tmp_path / "cut")], env=environment, check=True)
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")

@@ -162,6 +162,8 @@ def test_association(gt: list, est: list, gt_index: list, est_index: list, how: 
 def test_nothing_in_common_is_an_error() -> None:
     with pytest.raises(TrianflowError, match=r"no common time stamp: ground truth 0\.5 to 1\.5, estimate 7\.5"):
         associate(at([0.5, 1.5]), at([7.5]))
+    with pytest.raises(TrianflowError, match=r"ground truth 1305031236\.19 to 1305031240\.5, estimate 1305031237\.1 "):
+        associate(at([1305031236.19, 1305031240.5]), at([1305031237.1, 1305031238, 1305031238.5]))
     with pytest.raises(TrianflowError, match="the ground truth has no time stamps"):
         associate(at([0, 1, 2]), at([0.5, 1.5]))
     with pytest.raises(TrianflowError, match="no common frame index"):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from trianflow.data.decoding import UnreadableImage
-from trianflow.data.depth import write_depth
+from trianflow.data.depth import read_depth, write_depth
 from trianflow.data.prepared import FACTS
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.evaluation.depth_files import DepthPairs, open_depths, stored_scale
@@ -183,6 +184,22 @@ def test_damaged_stacks(tmp_path: Path) -> None:
     np.save(tmp_path / "rgb.npy", np.ones((2, 4, 6, 3)))
     with pytest.raises(UnreadableImage, match=r"shape \(4, 6, 3\)"):
         open_depths(tmp_path / "rgb.npy", None).read(0)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int32, np.uint16, np.uint8])
+def test_a_stack_is_read_as_its_images_would_be(kind: type, tmp_path: Path) -> None:
+    images = np.array([[[0, 1, 7], [200, 65535, -3]], [[1, 1, 1], [1, 1, 1]]]).astype(kind)
+    scale = None if np.dtype(kind).kind == "f" else 4.0
+    np.save(tmp_path / "stack.npy", images)
+    for number, image in enumerate(images):
+        np.save(tmp_path / "image.npy", image[..., None])
+        try:
+            alone = read_depth(tmp_path / "image.npy", scale)
+        except UnreadableImage as error:
+            with pytest.raises(UnreadableImage, match=re.escape(str(error))):
+                open_depths(tmp_path / "stack.npy", scale).read(number)
+        else:
+            np.testing.assert_array_equal(open_depths(tmp_path / "stack.npy", scale).read(number), alone)
 
 
 def test_unknown_values_of_a_stack(tmp_path: Path) -> None:

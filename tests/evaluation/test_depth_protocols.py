@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -28,9 +29,13 @@ def test_crops() -> None:
     assert crop_window("nyuv2", (427, 561)) == (slice(0, 427), slice(0, 561))
     assert crop_window("make3d", (55, 305)) == (slice(17, 38), slice(0, 305))
     assert crop_window("make3d", (2272, 1704)) == (slice(710, 1562), slice(0, 1704))
+    assert crop_window("make3d", (21, 305)) == (slice(0, 21), slice(0, 305))
+    assert crop_window("make3d", (852, 1704)) == (slice(0, 852), slice(0, 1704))
     assert crop_window("none", (3, 5)) == (slice(0, 3), slice(0, 5))
     with pytest.raises(UsageError, match="truth of 1242x375 pixels"):
         crop_window("nyuv2", (375, 1242))
+    with pytest.raises(UsageError, match="truth of 832x256 pixels: the crop of Make3D is for 1704x2272"):
+        crop_window("make3d", (256, 832))
     with pytest.raises(UsageError, match="'graz'"):
         crop_window("graz", (375, 1242))
 
@@ -71,15 +76,28 @@ def bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return out
 
 
-def test_what_was_given_is_resized() -> None:
+def test_disparities_are_resized_whichever_is_given() -> None:
     rng = np.random.default_rng(0)
     given = rng.uniform(0.1, 2, (6, 9))
-    depth = fit_prediction(given, (15, 20))
-    np.testing.assert_allclose(depth, bilinear(given, (15, 20)), rtol=1e-5)
-    inverted = fit_prediction(given, (15, 20), disparity=True)
-    np.testing.assert_allclose(inverted, 1 / bilinear(given, (15, 20)), rtol=1e-5)
-    assert np.abs(inverted - fit_prediction(1 / given, (15, 20))).max() > 0.1
+    expected = 1 / bilinear(given, (15, 20))
+    np.testing.assert_allclose(fit_prediction(given, (15, 20), disparity=True), expected, rtol=1e-5)
+    np.testing.assert_allclose(fit_prediction(1 / given, (15, 20)), expected, rtol=1e-5)
     np.testing.assert_array_equal(fit_prediction(given, (6, 9)), given.astype(np.float32))
+    np.testing.assert_allclose(fit_prediction(given, (6, 9), disparity=True), 1 / given, rtol=1e-6)
+
+
+def test_a_hard_edge_is_enlarged_as_the_published_tests_do() -> None:
+    depth = np.full((4, 8), 2.0, np.float32)
+    depth[:, 4:] = 50
+    reference = 1 / cv2.resize(1 / depth, (24, 12))
+    np.testing.assert_allclose(fit_prediction(depth, (12, 24)), reference, rtol=1e-6)
+    near, far = fit_prediction(depth, (4, 16))[0, 7:9]  # a quarter of the way from 2 m to 50 m, and three quarters
+    assert (near, far) == pytest.approx((1 / (0.75 / 2 + 0.25 / 50), 1 / (0.25 / 2 + 0.75 / 50)))
+    depth[0, 4] = 0
+    holed = fit_prediction(depth, (12, 24))
+    assert np.isnan(holed[1, 13])  # the middle of it
+    np.testing.assert_allclose(holed[~np.isnan(holed)], reference[~np.isnan(holed)], rtol=1e-6)
+    assert np.isnan(holed).sum() <= 5 * 6
 
 
 def test_unknown_predictions_stay_unknown() -> None:
@@ -95,9 +113,15 @@ def test_unknown_predictions_stay_unknown() -> None:
 
 
 def test_the_central_rows_of_make3d() -> None:
+    """Depth as of the whole image, and as of the crop alone, which foreign methods predict."""
     truth = np.full((55, 305), 7.0, np.float32)
-    whole = select_pixels("a", truth, np.arange(55.0)[:, None] * np.ones((1, 305)), PROTOCOLS["make3d"])
-    np.testing.assert_array_equal(whole.depth.reshape(21, 305)[:, 0], np.arange(17, 38))
+    rows = np.arange(1, 56.0)[:, None] * np.ones((1, 305))
+    whole = select_pixels("a", truth, rows, PROTOCOLS["make3d"])
+    np.testing.assert_array_equal(whole.depth.reshape(21, 305)[:, 0], np.arange(18, 39))
+    crop = np.random.default_rng(0).uniform(1, 60, (42, 61))
+    found = select_pixels("a", truth[17:38], crop, PROTOCOLS["make3d"])
+    assert len(found.truth) == 21 * 305
+    np.testing.assert_allclose(found.depth.reshape(21, 305), 1 / bilinear(1 / crop, (21, 305)), rtol=1e-5)
 
 
 def test_the_ratio_is_of_what_is_known() -> None:

@@ -170,7 +170,7 @@ def test_unknown_estimates_are_noted(tmp_path: Path) -> None:
     score = score_flows(open_true_flows(tmp_path / "gt.flo"), {"x": tmp_path / "pred.flo"})["x"]
     assert (score.errors["gt"]["all"].epe, score.errors["gt"]["all"].outliers) == (0, 0.25)
     assert score.notes == [
-        "25 % of the pixels have no estimate: EPE is without them, in Fl they are outliers",
+        "25 % of the pixels have no estimate: the mean error is without them, and they count as outliers",
     ]
     assert score.histogram[-1] == 3 * W
     table = flow_table({"x": score}, "images", median=True)
@@ -198,8 +198,10 @@ def test_papers_stand_only_beside_what_was_computed_alike() -> None:
         (kitti, [score(), score(estimated=9)], "images"),
     ):
         assert comparable_rows(truth_of, scores, protocol) == []
-    disparities = replace(kitti, disparity=True)
-    assert comparable_rows(disparities, [score()], "images")[0].values["d1_all"] == 27.4
+    disparities = replace(kitti, disparity=True)  # D1 is over all pixels
+    assert comparable_rows(disparities, [score()], "pixels")[0].values["d1_all"] == 27.4
+    assert comparable_rows(disparities, [score()], "images") == []
+    assert comparable_rows(disparities, [score(estimated=9)], "pixels") == []
 
 
 def test_disparities_by_hand(tmp_path: Path) -> None:
@@ -207,8 +209,27 @@ def test_disparities_by_hand(tmp_path: Path) -> None:
     for name, row in values.items():
         save_png(tmp_path / f"{name}.png", (np.array([row]) * 256).astype(np.uint16))
     score = score_flows(open_true_flows(tmp_path / "gt.png", disparity=True), {"x": tmp_path / "pred.png"})["x"]
-    errors = score.errors["gt"]["all"]  # without an estimate it is 0; 4 of 100 pixels are no outlier
-    assert errors == GroupError(5, 5, pytest.approx((4 + 6 + 3.5 + 2 + 50) / 5), 0.6)
+    errors = score.errors["gt"]["all"]  # 4 of 100 pixels are no outlier, 2 and 50 without an estimate are
+    assert errors == GroupError(5, 3, pytest.approx((4 + 6 + 3.5) / 3), 0.8)
+    table = flow_table({"x": score}, "pixels", disparity=True)
+    assert table.label == "prediction, over all pixels"
+    assert table.rows[0].values == {
+        **{"images": 1, "density": 60, "d1_all": 80, "error_all": 4.5},
+        **dict.fromkeys(("d1_noc", "d1_bg", "d1_fg")),
+    }
+    assert [column.key for column in table.columns] == ["images", "density", "d1_all", "error_all"]
+    assert score.notes == [
+        "40 % of the pixels have no estimate: the mean error is without them, and they count as outliers"
+    ]
+
+
+def test_unknown_disparities_are_not_mixed_into_enlarged_ones(tmp_path: Path) -> None:
+    save_png(tmp_path / "gt.png", np.full((4, 12), 20 * 256, np.uint16))
+    small = np.full((2, 6), 10 * 256, np.uint16)
+    small[:, 0] = 0
+    save_png(tmp_path / "pred.png", small)
+    score = score_flows(open_true_flows(tmp_path / "gt.png", disparity=True), {"x": tmp_path / "pred.png"})["x"]
+    assert score.errors["gt"]["all"] == GroupError(48, 36, 0.0, 0.25)  # columns 0 to 2 of 12
 
 
 def test_what_cannot_be_scored(tmp_path: Path) -> None:
@@ -246,6 +267,7 @@ def test_the_table(tmp_path: Path) -> None:
     assert [row.values["fl_occ"] for row in (a, b, c)] == [0, 0, 100]
     assert a.values["images"] == 2
     assert median.name == "median of 3"
+    assert table.label == "prediction, mean over the images"
     assert median.values["epe_all"] == pytest.approx(2, rel=1e-5)
     assert median.spread["epe_all"] == pytest.approx(2.5, rel=1e-5)
     assert published is paper

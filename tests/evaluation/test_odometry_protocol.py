@@ -71,6 +71,8 @@ def test_errors_of_strided_frames_by_the_definition() -> None:
 def test_what_frames_an_estimate_is_of_is_never_guessed(est: Trajectory) -> None:
     with pytest.raises(TrianflowError, match=r"neither one for each of 201 .* nor one for every 3rd of them \(67\)"):
         take_every(GT, est, 3)
+    with pytest.raises(TrianflowError, match="without --stride, time stamps tell"):
+        take_every(Trajectory(0.01 * np.arange(201), GT.T_wc), Trajectory(0.05 * np.arange(40), GT.T_wc[:40]), 3)
 
 
 def test_bad_strides() -> None:

@@ -79,6 +79,9 @@ def test_notes() -> None:
         "17 poses compared by frame index, of 51 true, 17 estimated",
         "as many poses as every 3rd frame has: if it is of those, --stride 3",
     ]
+    clocks = [Trajectory(begin + 0.1 * np.arange(51), gt.T_wc) for begin in (0, 0.04, 1305031236.5)]
+    said = [odometry_notes(evaluate_odometry(clocks[0], est, lengths=[10], with_evo=False)) for est in clocks]
+    assert said == [[], [], ["compared row by row, though the time stamps are up to 1305031236.50 s apart"]]
     still = Trajectory(gt.times, np.tile(np.eye(4), (51, 1, 1)))
     assert "one place" in odometry_notes(evaluate_odometry(gt, still, lengths=[10], with_evo=False))[0]
     stands = odometry_notes(evaluate_odometry(still, noisy(gt), with_evo=False))

@@ -78,7 +78,7 @@ def test_degenerate_snippets() -> None:
     backwards[:, :3, 3] *= -1
     score = score_snippets(GT, Trajectory(GT.times, backwards), 3)
     assert (score.errors.scales < 0).all()
-    assert snippet_notes(score) == ["59 snippets run against the truth (their scale is negative)"]
+    assert snippet_notes(score) == ["snippets that run against the truth (negative scale): 59"]
 
 
 def test_bad_arrays_are_refused() -> None:
@@ -98,6 +98,7 @@ def test_a_frame_without_prediction_takes_its_snippets_along() -> None:
     whole = score_snippets(GT, EST, 5).errors.errors
     assert (len(score.errors.errors), score.true) == (52, 57)
     assert score.errors.errors == pytest.approx(np.delete(whole, np.arange(6, 11)))
+    assert score.first.tolist() == [*range(6), *range(11, 57)]
     assert snippet_notes(score) == ["52 of 57 snippets have a prediction"]
     with pytest.raises(TrianflowError, match=r"no 5 consecutive frames in common \(4 common poses\)"):
         score_snippets(GT, replace(EST, times=EST.times[:4], T_wc=EST.T_wc[:4]), 5)
@@ -111,7 +112,11 @@ def test_time_stamps_of_another_rate() -> None:
     slow = Trajectory(truth.times[2::4] + 0.001, EST.T_wc[2::4])
     score = score_snippets(truth, slow, 3)
     assert score.errors.errors == pytest.approx(published_definition(GT.T_wc[2::4], EST.T_wc[2::4], 3), rel=1e-9)
-    assert score.true == 13
+    assert (score.true, score.first.tolist()) == (13, list(range(13)))
+    assert score.time_gap == pytest.approx(0.001, abs=1e-6)
+    assert snippet_notes(score) == []
+    late = score_snippets(truth, Trajectory(truth.times + 7.5, EST.T_wc))
+    assert snippet_notes(late) == ["compared row by row, though the time stamps are up to 7.50 s apart"]
 
 
 def write_snippets(folder: Path, trajectory: Trajectory, times: np.ndarray, length: int = 5) -> Path:
@@ -168,6 +173,7 @@ def test_snippets_with_faults(tmp_path: Path) -> None:
     (folder / "000003.txt").unlink()
     score = score_snippets(true, load_snippets(folder))
     assert (len(score.errors.errors), score.true) == (56, 57)
+    assert score.first.tolist() == [0, 1, 2, *range(4, 57)]
     shifted = Trajectory(times[3:8] + 0.5, EST.T_wc[3:8])
     shifted.save(folder / "000003.txt", "tum")
     with pytest.raises(TrianflowError, match=r"snippet 000003: the time stamps .* up to 0\.5 s apart"):

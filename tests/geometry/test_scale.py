@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 
-from trianflow.geometry.scale import closed_form_scale, lower_median, robust_scale
+from trianflow.geometry.scale import closed_form_scale, lower_median, robust_mean, robust_scale
 
 DTYPES = [torch.float32, torch.float64]
 
@@ -140,3 +140,23 @@ def test_robust_scale_of_too_little() -> None:
     for name in ("scale", "log_sigma", "inlier_ratio"):
         assert getattr(estimate, name).isfinite().all()
         torch.testing.assert_close(getattr(estimate, name)[3:], getattr(alone, name))
+
+
+def test_robust_mean_is_unbiased_where_noise_exceeds_the_values_and_states_its_uncertainty() -> None:
+    rng = np.random.default_rng(0)
+    means, sigmas = [], []
+    for _ in range(60):
+        sigma = rng.uniform(0.2, 4, 400)  # of values that are 1.5: a quarter of them come out negative
+        values = rng.normal(1.5, sigma)
+        values[:40] = rng.uniform(5, 50, 40)
+        mean, deviation = robust_mean(torch.from_numpy(values), torch.from_numpy(sigma))
+        means.append(mean)
+        sigmas.append(deviation)
+    assert np.mean(means) == pytest.approx(1.5, abs=0.08)
+    assert 0.6 < np.std(means) / np.mean(sigmas) < 1.6
+
+
+def test_robust_mean_of_equal_values() -> None:
+    mean, deviation = robust_mean(torch.full((5,), 2.0, dtype=torch.float64), torch.ones(5, dtype=torch.float64))
+    assert mean == pytest.approx(2)
+    assert deviation < 1e-3

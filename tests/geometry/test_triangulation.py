@@ -9,7 +9,7 @@ import torch
 
 from trianflow.data.synthetic.matches import KITTI_CAMERA, random_match_scene
 from trianflow.geometry.camera import homogeneous, normalize_pixels, project, transform
-from trianflow.geometry.triangulation import midpoint, midpoint_depths, ray_angle_cosine, triangulate
+from trianflow.geometry.triangulation import inverse_depths, midpoint, midpoint_depths, ray_angle_cosine, triangulate
 
 DTYPES = [torch.float32, torch.float64]
 K = KITTI_CAMERA.K()
@@ -150,3 +150,37 @@ def test_ray_angle_cosine() -> None:
     diverging = ray_angle_cosine((5 * z - x)[None], (5 * z + x)[None], x)
     assert diverging.item() < 0, "the rays meet behind the cameras"
     assert ray_angle_cosine(z[None], z[None], z).item() == 0, "at the epipole the perpendicular vanishes"
+
+
+def test_inverse_depths_without_noise_and_behind_the_camera() -> None:
+    p_a, p_b, T_ba, depth = scene(6)
+    x_a, x_b = normalize_pixels(p_a, K), normalize_pixels(p_b, K)
+    found, reach = inverse_depths(x_a, x_b, T_ba)
+    seen = parallax(p_a, p_b, T_ba) > 1
+    torch.testing.assert_close(found[seen], 1 / depth[seen], rtol=1e-6, atol=0)
+    # The reach is how far the point moves in b as its inverse depth grows by one.
+    h = homogeneous(x_a) @ T_ba[:3, :3].mT + (1 / depth + 1e-7)[:, None] * T_ba[:3, 3]
+    moved = (h[:, :2] / h[:, 2:] - x_b).norm(dim=-1) / 1e-7
+    torch.testing.assert_close(reach[seen], moved[seen], rtol=1e-4, atol=0)
+    T_ba[:3, 3] *= -1
+    behind, _ = inverse_depths(x_a, x_b, T_ba)
+    torch.testing.assert_close(behind[seen], -1 / depth[seen], rtol=1e-6, atol=0)
+
+
+def test_inverse_depths_are_unbiased_and_scatter_as_their_reach_says() -> None:
+    """Also where the noise is as large as the parallax, which depths do not survive."""
+    p_a, p_b, T_ba, depth = scene(7)
+    noise, draws = 0.5, 2000
+    x_a, x_b = normalize_pixels(p_a, K), normalize_pixels(p_b, K)
+    _, reach = inverse_depths(x_a, x_b, T_ba)
+    apart = parallax(p_a, p_b, T_ba)
+    good = (apart > noise) & (reach * K[0, 0] > 25)  # the latter: some 20 pixels from the epipole
+    assert good.sum() > 100
+    assert (apart[good] < 3 * noise).sum() > 1
+    generator = torch.Generator().manual_seed(0)
+    shaken = x_b + noise / K[0, 0] * torch.randn(draws, *x_b.shape, dtype=torch.float64, generator=generator)
+    found, _ = inverse_depths(x_a.expand(draws, -1, -1), shaken, T_ba.expand(draws, 4, 4))
+    z = ((found - 1 / depth) * reach * K[0, 0] / noise)[:, good]
+    assert z.mean(0).abs().max() < 0.15
+    assert z.std(0).min() > 0.85
+    assert z.std(0).max() < 1.15

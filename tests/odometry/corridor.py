@@ -63,6 +63,21 @@ class Corridor:
         return (moved * CAMERA.K().diagonal()[:2]).permute(2, 0, 1)[None].float()
 
 
+class Blind(Corridor):
+    """The flow of some frames is noise."""
+
+    def __init__(self, T_wc, blind, **kwargs):
+        super().__init__(T_wc, **kwargs)
+        self.blind = blind
+
+    def flow(self, a, b):
+        if not self.blind & {a, b}:
+            return super().flow(a, b)
+        generator = torch.Generator().manual_seed(a * 1000 + b)
+        noise = 40 * torch.rand(2, 2, CAMERA.height, CAMERA.width, generator=generator) - 20
+        return FlowPair(noise[:1], noise[1:])
+
+
 def bent(x, radial):
     """The coordinates that `straighten` takes to x."""
     y = x.clone()

@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from tests.odometry import corridor
 from trianflow.data.synthetic import SyntheticSequence
 from trianflow.flow.dis import DISFlow
 from trianflow.flow.interface import FlowPair
@@ -208,6 +209,26 @@ def test_standing_camera_sees_no_ground():
     flow, _ = plane_flow(forward())
     backwards = invert_pose(forward())
     assert nothing(*ground_points(flow, backwards, K), backwards[:3, 3])
+
+
+@pytest.mark.parametrize("step", [0.1, 3.6])
+def test_steps_of_any_length_will_do_where_the_flow_is_right(step):
+    """At 3.6 m, two heights of the camera, most of the near road is out of the second picture."""
+    flow, _ = plane_flow(forward(step))
+    ground = fit_ground(*ground_points(flow, forward(step), K), K, invert_pose(forward(step))[:3, 3])
+    assert ground.height == pytest.approx(1.65, rel=1e-5)
+    assert ground.log_sigma < 0.06
+
+
+def test_the_distortion_that_was_found_is_taken_out():
+    world, small = corridor.Corridor(corridor.drive(4), radial=-0.1, bays=1.0), corridor.CAMERA.K()
+    T_ba = torch.from_numpy(np.linalg.inv(world.T_wc[3]) @ world.T_wc[2])
+    heights = []
+    for radial in (0.0, -0.1):
+        points = ground_points(world.flow(2, 3), T_ba, small, radial)
+        heights.append(fit_ground(*points, small, invert_pose(T_ba)[:3, 3], radial).height)
+    assert heights[1] == pytest.approx(1.6, rel=0.003)
+    assert abs(heights[0] - 1.6) > 0.016
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -9,11 +9,10 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from tests.odometry.corridor import CAMERA, CONFIG, Corridor, drive
+from tests.odometry.corridor import CAMERA, CONFIG, Blind, Corridor, drive
 from trianflow.data.frames import Frame
 from trianflow.errors import TrianflowError
 from trianflow.evaluation.alignment import align_trajectories
-from trianflow.flow.interface import FlowPair
 from trianflow.geometry.camera import Camera
 from trianflow.odometry.pipeline import VisualOdometry
 from trianflow.odometry.step import StepStatus
@@ -166,21 +165,6 @@ def test_every_frame_has_its_row_and_bad_ones_are_bridged():
     assert ahead == pytest.approx(truth / pair.fit.scale, rel=0.2)
 
 
-class Blind(Corridor):
-    """The flow of some frames is noise."""
-
-    def __init__(self, T_wc, blind):
-        super().__init__(T_wc)
-        self.blind = blind
-
-    def flow(self, a, b):
-        if not self.blind & {a, b}:
-            return super().flow(a, b)
-        generator = torch.Generator().manual_seed(a * 1000 + b)
-        noise = 40 * torch.rand(2, 2, CAMERA.height, CAMERA.width, generator=generator) - 20
-        return FlowPair(noise[:1], noise[1:])
-
-
 def test_a_blind_moment_is_lost_at_constant_velocity_and_found_again():
     world = Blind(drive(16, turn=0.0), {7})
     odometry = VisualOdometry(CAMERA, CONFIG, world)
@@ -242,7 +226,8 @@ def test_predicted_depth_gives_the_scale():
     odometry = VisualOdometry(CAMERA, DEPTH, world, depth)
     steps = list(odometry.stream(world.frames()))
     assert {s.status for s in steps[1:]} == {StepStatus.OK}
-    assert {s.scale_source for s in steps[1:]} == {"network"}
+    assert steps[1].scale_source == "network"
+    assert {frozenset(s.shares) for s in steps[1:]} == {frozenset({"structure", "network"})}
     assert depth.asked == list(range(20))  # each frame once
     expected = world.T_wc.copy()
     expected[:, :3, 3] *= 0.1
@@ -272,7 +257,7 @@ def test_measured_depth_is_preferred_to_predicted():
     frames[3] = world.frame(3)  # one without: no other unit comes in
     steps = [odometry.track(f) for f in frames]
     assert depth.asked == []
-    assert {s.scale_source for s in steps[1:4]} == {"depth"}
+    assert {"network"} not in [set(s.shares) - {"structure"} for s in steps]
     np.testing.assert_allclose(odometry.trajectory.T_wc, world.T_wc, atol=0.05)
 
 
@@ -280,14 +265,14 @@ def test_a_key_frame_without_a_pose_is_found_by_predicted_depth(monkeypatch):
     """Where two-view geometry fails, the pose comes from the predicted depth."""
     world = Corridor(drive(4))
     odometry = VisualOdometry(CAMERA, DEPTH, world, Predicted(world))
-    compare = odometry._compare
+    compare = odometry._solver.compare
 
-    def failing(flow):
-        pair = compare(flow)
+    def failing(flow, structure):
+        pair = compare(flow, structure)
         status = torch.full_like(pair.view.status, int(TwoViewStatus.NO_CONSENSUS))
         return dataclasses.replace(pair, view=dataclasses.replace(pair.view, status=status))
 
-    monkeypatch.setattr(odometry, "_compare", failing)
+    monkeypatch.setattr(odometry._solver, "compare", failing)
     steps = [odometry.track(f) for f in world.frames()]
     assert {(s.status, s.scale_source) for s in steps[1:]} == {(StepStatus.PNP, "network")}
     np.testing.assert_allclose(odometry.trajectory.T_wc, world.T_wc, atol=0.02)

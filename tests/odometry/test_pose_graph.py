@@ -153,3 +153,16 @@ def test_frames_follow_the_key_frame_before_them():
     away = corrected[10:40, :3, 3] - T_wc[10, :3, 3]
     np.testing.assert_allclose(away, 2 * (T_wc[10:40, :3, 3] - T_wc[10, :3, 3]), atol=1e-12)
     np.testing.assert_array_equal(corrected_trajectory(T_wc, [], S_wk[:0]), T_wc)
+
+
+def test_in_metres_a_loop_bends_the_way_and_leaves_its_scale():
+    T_wc = circle()
+    odometry, _ = drifted(T_wc, growth=1.0, turn=0.005)
+    doubtful = [Edge(a, b, similarity([0, 0, 0], [0, 0, 0], 1.03) @ np.linalg.inv(T_wc[b]) @ T_wc[a], GOOD)
+                for a, b in ((0, 54), (2, 57), (4, 59))]  # fmt: skip
+    graph, free = (optimise_pose_graph(odometry, doubtful, metric=metric) for metric in (True, False))
+    assert graph.kept.all()
+    np.testing.assert_allclose(scale_of(graph.S_wc), 1, atol=1e-12)
+    assert abs(scale_of(free.S_wc)[-1] - 1) > 0.01
+    assert error(graph.S_wc, T_wc)[-1] < error(odometry, T_wc)[-1] / 5
+    np.testing.assert_array_equal(graph.S_wc[0], np.eye(4))

@@ -47,13 +47,16 @@ def test_counts_and_length() -> None:
 def test_row() -> None:
     taken = step(7, matches=5, inlier_ratio=1 / 3, parallax=float("nan"), scale=0.5, scale_source="structure")
     taken = replace(taken, key_frame=6, milliseconds=12.3456, note="n", shares={"structure": 2 / 3, "speed": 1 / 3})
+    taken = replace(taken, scale_sigma=0.01234, tracks=300, window="no parallax")
     row = frame_row(Frame(7, 0.7, None, "a.png"), taken)
     assert row == {
         "index": 7, "time": 0.7, "name": "a.png", "status": "ok", "matches": 5, "inlier_ratio": 0.3333,
         "parallax": None, "scale": 0.5, "scale_source": "structure",
-        "scale_shares": {"structure": 0.6667, "speed": 0.3333}, "key_frame": 6, "ms": 12.35, "note": "n",
+        "scale_shares": {"structure": 0.6667, "speed": 0.3333}, "scale_sigma": 0.0123, "tracks": 300,
+        "window": "no parallax", "key_frame": 6, "ms": 12.35, "note": "n",
     }  # fmt: skip
-    assert frame_row(Frame(0, 0, None), step(0, StepStatus.FIRST))["key_frame"] is None
+    first = frame_row(Frame(0, 0, None), step(0, StepStatus.FIRST))
+    assert (first["key_frame"], first["scale_sigma"], first["tracks"]) == (None, None, 0)
 
 
 def test_remarks_are_told_once_a_kind() -> None:
@@ -89,6 +92,16 @@ def test_unit(metric: bool, sources: list[str], unit: str) -> None:
     assert report.unit == unit
 
 
+@pytest.mark.parametrize(("source", "unit"), [("speed", "metres"), ("depth", "metres"), ("network", "network")])
+def test_unit_by_what_is_known_of_the_scale(source: str, unit: str) -> None:
+    """One measurement that has left the scale unknown makes no metres."""
+    report, shares = RunReport(), {"structure": 0.5, source: 0.5}
+    add(report, 0, scale_source="unit", shares=shares)
+    assert report.unit == "arbitrary"
+    add(report, 1, scale_source="structure", shares=shares, scale_sigma=0.05)
+    assert report.unit == unit
+
+
 def test_saved_report_is_strict_json_one_row_a_line(tmp_path: Path) -> None:
     camera = Camera(100.0, 100.0, 80.0, 48.0, 160, 96, (0.1, 0.0, 0.0, 0.0))
     report = RunReport(run_facts(camera, OdometryConfig(seed=9), calibration="here", preset="accurate"))
@@ -102,6 +115,7 @@ def test_saved_report_is_strict_json_one_row_a_line(tmp_path: Path) -> None:
     read = json.loads(path.read_text(), parse_constant=lambda word: pytest.fail(word))
     assert read == json.loads(json.dumps(report.to_dict()))  # tuples become lists
     assert read["calibration"]["distortion"] == [0.1, 0.0, 0.0, 0.0]
+    assert read["back_end"] == {"radial": None, "loops": None}
     assert (read["seed"], read["preset"], read["calibration"]["source"]) == (9, "accurate", "here")
     assert {"trianflow", "torch", "opencv", "numpy", "python"} <= set(read["versions"])
     assert sum(line.startswith('  {"index"') for line in path.read_text().splitlines()) == 2

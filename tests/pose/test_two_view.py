@@ -8,12 +8,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from tests.pose.two_view_pairs import K, angle_errors, check_promises, stacked, tensors
 from trianflow.config import OdometryConfig, TwoViewConfig
 from trianflow.data.synthetic.matches import KITTI_CAMERA, random_match_scene
 from trianflow.geometry.camera import Camera, homogeneous
 from trianflow.geometry.epipolar import sampson_distance
+from trianflow.geometry.sampson import tangent_basis
 from trianflow.geometry.scale import masked_median
 from trianflow.pose.reference import solve_two_view_opencv
 from trianflow.pose.selection import robust_noise
@@ -214,3 +216,20 @@ def test_robust_noise_of_a_chi_square(freedom: int) -> None:
     torch.testing.assert_close(found, sigma, rtol=0.05, atol=0)
     assert torch.equal(robust_noise(squared * 0, valid, reach, freedom, floor), floor)
     assert torch.equal(robust_noise(squared, valid & False, reach, freedom, floor), floor)
+
+
+def test_information_is_that_of_the_scatter() -> None:
+    """The same scene with new noise each time: squared errors in stated deviations average to five, the parameters."""
+    scene = random_match_scene(3, 400, 0.0, 0.0)
+    rng = np.random.default_rng(0)
+    p_a, p_b = (torch.from_numpy(p + rng.normal(0, 0.3, (100, *p.shape))) for p in (scene.p_a, scene.p_b))
+    view = solve_two_view(p_a, p_b, K, config=TwoViewConfig(hypotheses=64, subset=128))
+    assert (view.status == TwoViewStatus.OK).all()
+    truth = torch.from_numpy(scene.T_ba)
+    turn = view.T_ba[:, :3, :3] @ truth[:3, :3].mT
+    w = torch.from_numpy(Rotation.from_matrix(turn.numpy()).as_rotvec())
+    t = view.T_ba[:, :3, 3]
+    off = (tangent_basis(t) @ (t - truth[:3, 3] / truth[:3, 3].norm())[..., None])[..., 0]
+    error = torch.cat([w, off], -1)
+    squared = (error[:, None] @ view.information @ error[..., None])[:, 0, 0]
+    assert 3.5 < squared.mean() < 7

@@ -30,8 +30,12 @@ order where there are as many.
   make3d    central 0.001 - 70 m  AbsRel SqRel RMSE log10; error C1: nothing beyond 70 m counts
   plain     none    above 0.001 m all
 
-A prediction covers the whole image; it is resized to the truth, scaled, clamped to the caps of the protocol and
-measured; the figures are means over the images. Pixels with truth but without a prediction count as the least depth.
+A prediction covers what its truth covers. It is resized to it as disparity (1 / depth, bilinearly, and inverted
+afterwards, whether PRED is depth or disparity: so do the published tests), scaled, clamped to the caps of the protocol
+and measured; the figures are means over the images. Pixels with truth but without a prediction count as the least
+depth. nyuv2 and make3d take GT of whole images, or cut to their crop already (561x427 pixels; 1704x852, or 305x21 of
+the laser), so that predictions of the crop alone can be scored, as the papers make them: `trianflow prepare --crop
+--truth` cuts images and truth alike.
 Exit code 1 where an image could not be scored."""
 _EPILOG = """\
 examples:

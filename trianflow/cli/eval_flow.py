@@ -28,8 +28,8 @@ examples:
   trianflow eval flow RubberWhale/flow10.flo out/flow.flo"""
 _SHOWN = 10  # problems on stderr
 _PROTOCOLS = {
-    "images": "mean over the images, each with equal weight",
-    "pixels": "over all pixels of all images, as KITTI 2015's server",
+    "images": "mean over the images, each with equal weight, as papers print EPE and Fl",
+    "pixels": "over all pixels of all images, as KITTI 2015's server, and as papers print D1",
 }
 
 
@@ -55,7 +55,8 @@ def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "--protocol",
         choices=list(_PROTOCOLS),
         default="images",
-        help="mean over images, as the papers print (default), or over all pixels, as KITTI 2015's server",
+        help="images: mean over the images, as papers print EPE and Fl (default); pixels: over all pixels, as KITTI"
+        " 2015's server, and as papers print D1",
     )
     protocol.add_argument(
         "--disparity",
@@ -99,8 +100,9 @@ def run(args: argparse.Namespace) -> int:
     if args.plot:
         _plot(args, truth, scores)
     notes = [f"{name}: {note}" for name, score in scores.items() for note in score.notes]
-    if truth.kitti is not None and not (published or args.disparity or args.published == "none"):
-        notes.append("figures of papers are means over the 200 images of KITTI 2015, with an estimate for every pixel")
+    if truth.kitti is not None and not (published or args.published == "none"):
+        how = "over all pixels (--protocol pixels) of" if args.disparity else "means over"
+        notes.append(f"figures of papers are {how} the 200 images of KITTI 2015, with an estimate for every pixel")
     if len({frozenset(score.errors) for score in scores.values()}) > 1:
         notes.append("the rows are of different images, so they do not compare: see the warnings")
     head = [

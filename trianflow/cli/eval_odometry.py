@@ -50,7 +50,8 @@ def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "--alignment",
         choices=["none", "scale", "se3", "sim3"],
         default="sim3",
-        help="how an estimate is laid over the truth (default sim3, 7-DoF: for monocular estimates)",
+        help="how an estimate is laid over the truth: first poses agree (none), and one scale (scale); or best over all"
+        " poses by 6-DoF (se3: for estimates in metres) or 7-DoF (sim3, the default: for monocular ones)",
     )
     protocol.add_argument(
         "--lengths", type=float, nargs="+", metavar="M", help="segment lengths in metres (default 100 200 ... 800)"

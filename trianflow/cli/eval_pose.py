@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from trianflow.cli.eval_output import add_shared_arguments, paths_by_row, show
 from trianflow.cli.eval_predict import predict_trajectory
@@ -18,7 +19,7 @@ _EPILOG = """\
 examples:
   trianflow eval pose poses/09.txt out/09 --predict sequences/09
   trianflow eval pose snippets_true/ snippets_predicted/
-  trianflow eval pose poses/09.txt method_a/ method_b/ --length 3 --csv snippets.csv"""
+  trianflow eval pose poses/09.txt method_a/ method_b/ --length 3 --csv snippets.csv --plot snippets.png"""
 
 
 def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -36,6 +37,7 @@ def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "predicted trajectories, or folders of snippets",
         "the trajectory of these images (video, folder, sequence) by `trianflow vo`; with --weights by their networks",
     )
+    parser.add_argument("--plot", metavar="FILE", help="also draw the ATE of the snippets along the sequence")
     parser.add_argument("--length", type=int, choices=[3, 5], default=5, help="frames in a snippet (default 5)")
     parser.set_defaults(run=run)
 
@@ -77,4 +79,8 @@ def run(args: argparse.Namespace) -> int:
     ]
     notes = [f"{name}: {note}" for name, score in scores.items() for note in snippet_notes(score)]
     show(args, table, "\n".join([*head, "", table.text()]), notes, {"length": args.length})
+    if args.plot:
+        from trianflow.visualization.odometry_plots import plot_snippet_errors
+
+        plot_snippet_errors(args.plot, scores, Path(args.gt).name)
     return code

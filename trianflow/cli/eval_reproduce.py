@@ -18,8 +18,9 @@ _DESCRIPTION = """\
 The steps to a table of the papers: prepare the data, train, predict, score. Each is shown with its command, what it
 waits for or what is missing on this disk, and with the published row that it aims at; without TABLE the tables are
 listed. --run does what is not done yet, in order, and stops where something is missing; a step that was interrupted
-goes on. DATA holds the datasets as unpacked, in these folders (links will do):
-  kitti_raw  kitti_odometry  kitti_2015  nyuv2 (the labelled set)  nyuv2_raw"""
+goes on. What trianflow has no system for yet is listed as missing too. DATA holds the datasets as unpacked, in these
+folders (links will do):
+  kitti_raw  kitti_odometry  kitti_2015  nyuv2 (the labelled set)  nyuv2_raw (a link needs the files of nyuv2 in it)"""
 _EPILOG = """\
 examples:
   trianflow eval reproduce odometry --data /data
@@ -88,10 +89,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _aims(recipe: TableRecipe) -> list[str]:
     """The published figures, a line a table, and their sources."""
-    return [
-        f"  published  {table}: {_figures(row.values)}; {row.name}, {row.source}"
-        for table, row in recipe.aims().items()
-    ]
+    return [f"  published  {table}: {_figures(row.values)}; {row.name}, {row.source}" for table, row in recipe.aims()]
 
 
 def _results(recipe: TableRecipe, steps: Sequence[Step]) -> list[str]:
@@ -99,13 +97,13 @@ def _results(recipe: TableRecipe, steps: Sequence[Step]) -> list[str]:
     from trianflow.evaluation.reproduce_scores import ScoreStep
     from trianflow.evaluation.reproduce_steps import status_of
 
-    aims = recipe.aims()
+    keys = {table: row.values.keys() for table, row in recipe.aims()}
     scores = [step for step in steps if isinstance(step, ScoreStep)]
     lines = []
     for step in scores:
         if status_of(step).state == "done":
             own = step.figures()
-            figures = _figures({key: own.get(key) for key in aims[step.published].values})
+            figures = _figures({key: own.get(key) for key in keys[step.published]})
             lines.append(f"  here       {step.published}: {figures}{f'; {step.note()}' if step.note() else ''}")
     return lines
 
@@ -127,5 +125,5 @@ def _list(steps: Sequence[Step]) -> list[str]:
         if text and said.setdefault(text, number) != number:
             text = f"see {said[text]}"
         lines.append(f"{number}. {step.title}: {status.state}{link + text if text else ''}")
-        lines.append(f"   {command_line(step)}")
+        lines += [f"   {command_line(step)}"] if step.words else []
     return lines

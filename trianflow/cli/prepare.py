@@ -24,9 +24,10 @@ _DESCRIPTION = """\
 Make small pictures of the frames of a dataset, without distortion, in a folder for each sequence:
   DST/SEQUENCE/images/*.png  calib.yaml  times.txt
   and, where known, poses.tum  depth/*.png (metres x 256)  speeds.txt (metres a second)
-Several processes; the same command goes on where it was stopped or killed. SRC is never changed. Train on it by
-data.root=DST 'data.train=[{path: SEQUENCE}]', where SEQUENCE may hold * to name many. Exit code 1 where something of
-the dataset or the split is missing or cannot be read: it is named, and all the rest is prepared."""
+Several processes; the same command goes on where it was stopped or killed, and prepares again what was damaged or
+whose source has changed. SRC is never changed. Train on it by data.root=DST 'data.train=[{path: SEQUENCE}]', where
+SEQUENCE may hold * to name many. Exit code 1 where something of the dataset or the split is missing or cannot be read:
+it is named, and all the rest is prepared."""
 
 _SPLITS = """\
 only its frames, all of them: eigen_train, eigen_test (KITTI raw), odometry_train, odometry_test, nyuv2_train,
@@ -74,7 +75,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     made.add_argument(
         "--crop",
         action="store_true",
-        help="first cut off what the protocols leave out: NYUv2's border without depth, Cityscapes' car bonnet",
+        help="first cut off what the protocols leave out: NYUv2's border without depth, Cityscapes' car bonnet,"
+        " Make3D's upper and lower rows",
     )
     made.add_argument(
         "--depth-scale",
@@ -115,19 +117,22 @@ def run(args: argparse.Namespace) -> int:
         chosen.setdefault(name, []).append(index)
     chosen = {name: sorted(set(frames)) for name, frames in chosen.items()}
     min_motion = args.min_motion if args.min_motion is not None else 0.0 if args.split else 0.002
-    settings = PrepareSettings(tuple(args.size), args.fit, min_motion, args.truth, options)
+    settings = PrepareSettings(tuple(args.size), args.fit, min_motion, args.truth, options, args.split, args.stride)
     quiet = getattr(args, "quiet", False)
     lacking = [*content.problems, *(f"not there: {line}" for line in split.missing)]
-    known = [*lacking, *content.notes]
+    known = [f"{s.name}: {line}" for s in content.sequences if s.name in chosen for line in s.problems]
     if not args.json:
-        _tell(known, "--json lists them all")
+        _tell([*lacking, *known, *content.notes], "--json lists them all")
     with tqdm(total=sum(map(len, chosen.values())), unit=" frames", disable=quiet or None) as bar:
         results = prepare_sequences(content.sequences, out, settings, chosen, args.workers, bar.update)
     found = [f"{result.name}: {problem}" for result in results for problem in result.problems]
+    notes = [f"{result.name}: {note}" for result in results for note in result.notes]
     if args.json:
-        print(json.dumps({"problems": [*known, *found], "sequences": [asdict(result) for result in results]}, indent=2))
+        told = {"problems": [*lacking, *found], "notes": [*content.notes, *notes]}
+        print(json.dumps({**told, "sequences": [asdict(result) for result in results]}, indent=2))
     else:
-        _tell(found, "prepared.json in the folder of each sequence has them")
+        later = [*(line for line in found if line not in known), *notes]
+        _tell(later, "prepared.json in the folder of each sequence has them")
         if not quiet:
             print(_summary(results, out))
     return 1 if lacking or not all(result.complete for result in results) else 0

@@ -42,7 +42,8 @@ Estimate the camera's trajectory. Writes into the output folder, row by row whil
   trajectory.kitti  12 numbers a row, the same poses
   report.json       what was done with each frame and why, the configuration, versions, speed
   trajectory.png    seen from above, and the height
-Ctrl-C stops after the frame at hand and leaves these files. Exit code 1 where most poses are guesses."""
+Ctrl-C stops after the frame at hand and leaves these files. Exit code 1 where most poses are guesses, and where metres
+were asked for (--camera-height, --speed) that the frames do not give."""
 _EPILOG = """\
 examples:
   trianflow vo drive.mp4 --calib calib.yaml
@@ -81,7 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["auto", "depth", "structure", "unit"],
         default=None,
         help="where the length of a step comes from: depth (measured with --depth, else that of the network), the"
-        " structure carried along, or one unit a step (auto: depth with --depth, else structure)",
+        " structure carried along, or one unit a step (auto: depth alone with --depth, else"
+        " structure; depth: fused over time with the structure of the window)",
     )
     method.add_argument(
         "--camera-height",
@@ -128,6 +130,10 @@ def execute(args: argparse.Namespace) -> tuple[int, OdometryRun]:
     """`run`, with the outcome beside the exit code."""
     # before torch is imported, so that what is wrong is told at once
     config = _configuration(args)
+    if config.speed is not None:
+        from trianflow.odometry.speed import SpeedFile
+
+        SpeedFile.load(config.speed)
     truth = _truth(args.gt) if args.gt is not None else None
 
     from trianflow.odometry.estimators import Estimators
@@ -138,6 +144,11 @@ def execute(args: argparse.Namespace) -> tuple[int, OdometryRun]:
     frames, camera, calibration, notes = open_input(args)
     if frames.depth is not None and config.scale not in ("auto", "depth"):
         notes.append(f"--depth is not used with --scale {config.scale}")
+    metres = config.camera_height is not None or config.speed is not None
+    if frames.depth is not None and config.scale == "auto" and metres:
+        notes.append("height and speed are not used beside --depth, unless by --scale depth, which weighs them all")
+    if frames.depth is None and config.scale == "depth" and metres and config.window.frames:
+        notes.append("the network's depth has a unit of its own: it is not used beside a height or speed in metres")
     estimators = Estimators.of(config, measured_depth=frames.depth is not None)
     out = prepare_output(output_folder(args.out, frames))
     report = RunReport(run_facts(camera, config, frames, calibration, args.preset), notes=notes)

@@ -45,7 +45,7 @@ def decode_raw(data: bytes) -> np.ndarray:
 
 
 def _decode(data: bytes, flags: int) -> np.ndarray:
-    problem = _damage(data)
+    problem = file_damage(data)
     if problem:
         raise UnreadableImage(problem)
     try:
@@ -71,8 +71,11 @@ def read_bytes(path: Path) -> bytes:
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 
 
-def _damage(data: bytes) -> str:
-    """Why this cannot be a complete image file, as far as its container tells; empty if nothing is wrong."""
+def file_damage(data: bytes) -> str:
+    """Why the content of a file cannot be a complete image, as far as its container tells; empty if nothing is wrong.
+
+    Nothing is decoded: of a PNG the checksums are computed, of a JPEG the end is looked for.
+    """
     if not data:
         return "the file is empty (0 bytes)"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):

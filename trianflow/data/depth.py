@@ -40,15 +40,45 @@ def read_depth(path: str | Path, scale: float | None = None) -> np.ndarray:
         UnreadableImage: damaged, more than one channel, or 8 bits (a picture of the depth, not the depth).
     """
     path = Path(path)
-    values = _stored(path)
+    if path.suffix.lower() == ".npy":
+        try:
+            values = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise UnreadableImage(f"not a readable .npy file ({str(error)[:80]})") from None
+    else:
+        values = decode_raw(read_bytes(path))
+    try:
+        return decode_depth(values, scale)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def decode_depth(values: np.ndarray, scale: float | None = None) -> np.ndarray:
+    """An array as it is stored, as one depth image.
+
+    Args:
+        values: `(H, W)`, or with one channel in front or behind.
+        scale: as of `read_depth`, which tells also what is returned and what counts as unknown.
+
+    Raises:
+        UsageError: integers without a scale.
+        UnreadableImage: no pixel, more than one channel, 8 bits, or no numbers.
+    """
+    if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
+        values = values[0] if values.shape[0] == 1 else values[..., 0]
+    if values.ndim != 2 or not values.size:
+        raise UnreadableImage(f"an array of shape {values.shape} is not one depth image")
+    if values.dtype == np.uint8:
+        raise UnreadableImage("8 bits a pixel: a picture of the depth, not the depth (16-bit PNG or .npy)")
+    if values.dtype.kind not in "fiu":
+        raise UnreadableImage(f"values of type {values.dtype} are no depth")
     if scale is None and values.dtype.kind != "f":
-        raise UsageError(f"{path}: {_NEEDS_SCALE}")
-    depth = values.astype(np.float32)
-    unknown = ~np.isfinite(depth) | (depth <= 0)
+        raise UsageError(_NEEDS_SCALE)
+    depth = values.astype(np.float32) / np.float32(1 if scale is None else scale)
+    unknown = ~(np.isfinite(depth) & (depth > 0))
     if values.dtype == np.uint16:
         unknown |= values == 65535
-    depth /= np.float32(scale if scale is not None else 1.0)
-    depth[unknown | ~np.isfinite(depth)] = 0
+    depth[unknown] = 0
     return depth
 
 
@@ -155,9 +185,10 @@ class DepthFolder:
     def _check_scale(self, files: list[Path]) -> None:
         for file in files[:20]:
             try:
-                if _stored(file).dtype.kind != "f":
-                    raise UsageError(f"{self.folder}: {_NEEDS_SCALE}")
+                read_depth(file)
                 return
+            except UsageError:
+                raise UsageError(f"{self.folder}: {_NEEDS_SCALE}") from None
             except UnreadableImage:
                 continue
 
@@ -178,23 +209,3 @@ def _by_time(stems: list[str], files: list[Path]) -> dict[int, Path]:
         if offsets.min() <= LARGEST_TIME_OFFSET:
             matched[index] = files[int(offsets.argmin())]
     return matched
-
-
-def _stored(path: Path) -> np.ndarray:
-    """The stored `(H, W)` array of a depth file."""
-    if path.suffix.lower() == ".npy":
-        try:
-            values = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise UnreadableImage(f"not a readable .npy file ({str(error)[:80]})") from None
-    else:
-        values = decode_raw(read_bytes(path))
-    if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
-        values = values.reshape([n for n in values.shape if n != 1] if values.size > 1 else (1, 1))
-    if values.ndim != 2:
-        raise UnreadableImage(f"an array of shape {values.shape} is not one depth image")
-    if values.dtype == np.uint8:
-        raise UnreadableImage("8 bits a pixel: a picture of the depth, not the depth (16-bit PNG or .npy)")
-    if values.dtype.kind not in "fiu":
-        raise UnreadableImage(f"values of type {values.dtype} are no depth")
-    return values

@@ -5,38 +5,28 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
-import os
 import shutil
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import yaml
 
 from trianflow.data.datasets.interface import DatasetSequence
-from trianflow.data.datasets.scanning import readable
-from trianflow.data.depth import read_depth, write_depth
 from trianflow.data.pairs.prepare import Preparation
-from trianflow.data.pairs.static import MotionMeter
+from trianflow.data.prepared_parts import COUNTS, DEPTH_SCALE, PARTS, Job, do_part, read_mapping, start_worker
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.files import replacing
 from trianflow.trajectory import Trajectory
 
-DEPTH_SCALE = 256  # stored units per metre of the depth that is exported (KITTI)
 SETTINGS, FACTS = "prepare.json", "prepared.json"
-_PARTS, _LOCK = ".parts", ".lock"
-_PART = 64  # frames that a process takes at once, and that an interruption loses at most
-_COUNTS = ("static", "unreadable", "without_depth")
-_NOT_READ_BACK = "what was written is not what can be read: a bad disk?"
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -50,6 +40,7 @@ class PrepareSettings:
             width. Of 64 frames the first is kept in any case.
         truth: also export the true depth at the size of the original frames, without their distortion, for scoring.
         reader: options that the dataset was opened with, where they are not the defaults.
+        split, stride: by which the frames were chosen, as `splits.choose_frames` does.
     """
 
     size: tuple[int, int] = (832, 256)
@@ -57,6 +48,8 @@ class PrepareSettings:
     min_motion: float = 0.002
     truth: bool = False
     reader: Mapping[str, Any] = field(default_factory=dict)
+    split: str | None = None
+    stride: int = 1
 
 
 @dataclass
@@ -69,7 +62,8 @@ class PreparedSequence:
         static: frames left out because nothing moved.
         unreadable: frames left out because their image could not be read.
         without_depth: frames that were written without their depth, because it could not be read.
-        problems: of files, one line each.
+        problems: what is wrong with the source or missing in it, one line each.
+        notes: what else should be known, one line each.
     """
 
     name: str
@@ -78,11 +72,12 @@ class PreparedSequence:
     unreadable: int = 0
     without_depth: int = 0
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
-        """Whether all that the source has could be read."""
-        return self.kept > 0 and not self.unreadable and not self.without_depth
+        """Whether the source had all that belongs to it, and all of that could be read."""
+        return self.kept > 0 and not self.problems
 
 
 def prepare_sequences(
@@ -95,11 +90,11 @@ def prepare_sequences(
 ) -> list[PreparedSequence]:
     """Write the frames of sequences as pictures, in a folder for each: resumable, and the same however it went.
 
-    A folder `OUT/NAME` gets `images/NUMBER.png`, `calib.yaml`, `times.txt` (seconds, one for each picture), where known
-    `poses.tum`, `speeds.txt` (metres a second, one for each picture) and `depth/NUMBER.png` (metres times 256, of the
-    pictures' size), with `truth` also `truth/NUMBER.png` (of the original size, without distortion as they are), and
-    `prepared.json`, which says that it is complete. NUMBER is that of the source's file. What is there already is
-    checked, and written again where it is damaged or its source was.
+    A folder `OUT/NAME` gets `images/NUMBER.png` (grey where the frames are), `calib.yaml`, `times.txt` (seconds, one
+    for each picture), where known `poses.tum`, `speeds.txt` (metres a second, one for each picture) and
+    `depth/NUMBER.png` (metres times 256, of the pictures' size), with `truth` also `truth/NUMBER.png` (of the original
+    size, without distortion as they are), and `prepared.json`, which says that it is complete. NUMBER is that of the
+    source's file. What is there already is checked, and written again where it is damaged or its source has changed.
 
     Args:
         sequences: of one dataset.
@@ -110,33 +105,30 @@ def prepare_sequences(
         advance: told after each part how many frames it had.
 
     Raises:
-        UsageError: the folder holds other things, a preparation with other settings, of another source or of other
-            frames, or is being written to by another process.
+        UsageError: the folder holds other things, a preparation with other settings or of another source, or is being
+            written to by another process.
         TrianflowError: a file that cannot be written, a process that was killed.
     """
     out = Path(out).expanduser()
     wanted = [(s, list(range(len(s))) if chosen is None else list(chosen.get(s.name, ()))) for s in sequences]
     wanted = [(sequence, frames) for sequence, frames in wanted if frames]
     results = {}
-    jobs: list[_Job] = []
+    jobs: list[Job] = []
     try:
         out.mkdir(parents=True, exist_ok=True)
         with _alone(out):
             _begin(out, settings)
             for sequence, frames in wanted:
-                folder = out / sequence.name
-                if out.resolve() not in folder.resolve().parents:
-                    raise UsageError(f"the sequence {sequence.name!r} would not lie in {out}: name the source in full")
                 try:
-                    camera = sequence.camera
-                    pictures = Preparation(camera, settings.size, settings.fit)
-                    truth = Preparation(camera, (camera.width, camera.height), settings.fit)
-                    jobs.append(_Job(sequence, frames, pictures, truth, folder, settings))
+                    jobs.append(_job(sequence, frames, out, settings))
+                except UsageError:
+                    raise
                 except TrianflowError as error:
                     results[sequence.name] = PreparedSequence(sequence.name, problems=[str(error)])
                     advance(len(frames))
-            for job, parts in _run(jobs, workers, advance):
-                results[job.sequence.name] = _complete(job, parts)
+            changed = [_take_up(job) for job in jobs]
+            for number, parts in _run(jobs, workers, advance):
+                results[jobs[number].sequence.name] = _complete(jobs[number], parts, changed[number])
     except OSError as error:
         place, room = error.filename or out, "; make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise TrianflowError(f"{place}: cannot be written: {error.strerror or error}{room}") from error
@@ -147,196 +139,96 @@ def prepare_sequences(
     return [results[sequence.name] for sequence, _ in wanted]
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A sequence that is to be prepared."""
+def _job(sequence: DatasetSequence, frames: list[int], out: Path, settings: PrepareSettings) -> Job:
+    folder, camera = out / sequence.name, sequence.camera
+    if out.resolve() not in folder.resolve().parents:
+        raise UsageError(f"the sequence {sequence.name!r} would not lie in {out}: name the source in full")
+    pictures = Preparation(camera, settings.size, settings.fit)
+    truth = Preparation(camera, (camera.width, camera.height), settings.fit) if settings.truth else None
+    return Job(sequence, frames, pictures, truth, settings.min_motion if sequence.consecutive else 0.0, folder)
 
-    sequence: DatasetSequence
-    frames: list[int]
-    pictures: Preparation
-    truth: Preparation
-    folder: Path
-    settings: PrepareSettings
 
-    def parts(self) -> range:
-        """Where in `frames` the parts begin."""
-        return range(0, len(self.frames), _PART)
+def _take_up(job: Job) -> int:
+    """Begin the folder of a sequence, or look at what is there.
 
-    def part_file(self, begin: int) -> Path:
-        """What says that a part is done."""
-        return self.folder / _PARTS / f"{begin:06d}.json"
+    Returns:
+        The number of frames in parts that are there and were made of something else than the source has by now.
 
-    def origin(self, begin: int) -> dict[str, Any]:
-        """What a part is made of."""
-        source = str(self.sequence.frames.path.absolute().resolve())
-        return {"source": source, "frames": self.frames[begin : begin + _PART]}
-
-    def finished(self, begin: int) -> dict[str, Any] | None:
-        """A part that is done, whole, and without problems; one with some is tried again.
-
-        Raises:
-            UsageError: it is of another source, or of other frames.
-        """
-        part = _read(self.part_file(begin))
+    Raises:
+        UsageError: another source, which is still there.
+    """
+    (job.folder / PARTS).mkdir(parents=True, exist_ok=True)
+    changed = 0
+    for begin in job.parts():
+        part = read_mapping(job.part_file(begin))
         if part is None:
-            return None
-        for key, what in (("source", "another source"), ("frames", "other frames")):
-            if part[key] != self.origin(begin)[key]:
-                raise UsageError(f"{self.folder} was prepared from {what}: name another folder")
-        return part if not part["problems"] and _is_whole(self.folder, part) else None
+            continue
+        if part["source"] != job.origin(begin)["source"] and Path(part["source"]).exists():  # else it was moved
+            raise UsageError(f"{job.folder} was prepared from another source, {part['source']}: name another folder")
+        if not job.is_of(part, begin):
+            changed += len(job.of_part(begin))
+    if changed:
+        (job.folder / FACTS).unlink(missing_ok=True)
+    return changed
 
 
-def _run(
-    jobs: list[_Job], workers: int, advance: Callable[[int], object]
-) -> Iterator[tuple[_Job, list[dict[str, Any]]]]:
-    """Do what is left of the jobs; each with its parts, in order, as soon as they are there."""
+def _run(jobs: list[Job], workers: int, advance: Callable[[int], object]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """Do what is left of the jobs; the number of each with its parts, in order, as soon as they are there."""
     parts: list[dict[int, dict[str, Any]]] = [{} for _ in jobs]
-    todo: list[tuple[int, int]] = []
-    for number, job in enumerate(jobs):
-        (job.folder / _PARTS).mkdir(parents=True, exist_ok=True)
-        for begin in job.parts():
-            part = job.finished(begin)
-            if part is not None:
-                parts[number][begin] = part
-                advance(min(_PART, len(job.frames) - begin))
-            else:
-                todo.append((number, begin))
-
-    def finished(number: int) -> bool:
-        return len(parts[number]) == len(jobs[number].parts())
-
-    for number in range(len(jobs)):
-        if finished(number):
-            yield jobs[number], [parts[number][begin] for begin in jobs[number].parts()]
-    if not todo:
-        return
+    todo = [(number, begin) for number, job in enumerate(jobs) for begin in job.parts()]
     # Processes of their own from the start: one forked from a program with threads may hang.
-    with ProcessPoolExecutor(max(1, workers), get_context("spawn"), _start_worker, (jobs,)) as pool:
+    processes = max(1, min(workers, len(todo)))
+    with ProcessPoolExecutor(processes, get_context("spawn"), start_worker, (jobs,)) as pool:
         try:
-            running = {pool.submit(_do_part, number, begin): (number, begin) for number, begin in todo}
+            running = {pool.submit(do_part, number, begin): (number, begin) for number, begin in todo}
             for future in as_completed(running):
                 number, begin = running[future]
                 parts[number][begin] = future.result()
-                advance(min(_PART, len(jobs[number].frames) - begin))
-                if finished(number):
-                    yield jobs[number], [parts[number][begin] for begin in jobs[number].parts()]
+                advance(len(jobs[number].of_part(begin)))
+                if len(parts[number]) == len(jobs[number].parts()):
+                    yield number, [parts[number][begin] for begin in jobs[number].parts()]
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
 
-_jobs: list[_Job] = []  # of a worker process
-
-
-def _start_worker(jobs: list[_Job]) -> None:
-    global _jobs
-    _jobs = jobs
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that leads
-    parent = parent_process()
-    assert parent is not None
-
-    def end_with_parent() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def _do_part(number: int, begin: int) -> dict[str, Any]:
-    """Write the pictures of a part, and then the file that says so."""
-    job = _jobs[number]
-    sequence, settings = job.sequence, job.settings
-    threshold = settings.min_motion if sequence.consecutive else 0.0
-    part: dict[str, Any] = {"kept": [], **dict.fromkeys(_COUNTS, 0), "problems": [], "bytes": {}} | job.origin(begin)
-    meter, last = MotionMeter(), None
-    for frame in sequence.frames.select(part["frames"]):
-        if frame.image is None:
-            file = sequence.frames.path / frame.name
-            part["problems"].append(f"{file}: {frame.problem}; left out: unpack or download it again")
-            part["unreadable"] += 1
-            continue
-        picture = job.pictures.image(frame.image)
-        if threshold > 0:
-            small = meter.small(picture)
-            if last is not None and meter.motion(last, small) < threshold:
-                part["static"] += 1
-                continue
-            last = small
-        name = f"{sequence.number(frame.index):06d}.png"
-        encoded = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
-        part["bytes"][f"images/{name}"] = _write(job.folder / "images" / name, encoded)
-        part["kept"].append([frame.index, frame.time])
-        try:
-            depth = sequence.depth(frame.index)
-            truth = sequence.scoring_depth(frame.index) if settings.truth else None
-        except TrianflowError as error:
-            part["problems"].append(f"{error}; no depth for this frame")
-            part["without_depth"] += 1
-            continue
-        if depth is not None:
-            part["bytes"][f"depth/{name}"] = _write_depth(job.folder / "depth" / name, job.pictures.depth(depth))
-        if truth is not None:
-            part["bytes"][f"truth/{name}"] = _write_depth(job.folder / "truth" / name, job.truth.depth(truth))
-    with replacing(job.part_file(begin)) as path:
-        path.write_text(json.dumps(part))
-    return part
-
-
-def _write(path: Path, data: bytes) -> int:
-    """Write a file and read it back; its size."""
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(data)
-    if path.read_bytes() != data:
-        raise TrianflowError(f"{path}: {_NOT_READ_BACK}")
-    return len(data)
-
-
-def _write_depth(path: Path, depth: np.ndarray) -> int:
-    """Write depth, not positive or NaN where unknown, and read it back; the size of the file."""
-    path.parent.mkdir(exist_ok=True)
-    write_depth(path, depth, DEPTH_SCALE)
-    with readable(path):
-        same = np.array_equal(read_depth(path, DEPTH_SCALE) > 0, depth > 0)
-    if not same:
-        raise TrianflowError(f"{path}: {_NOT_READ_BACK}")
-    return path.stat().st_size
-
-
-def _complete(job: _Job, parts: list[dict[str, Any]]) -> PreparedSequence:
+def _complete(job: Job, parts: list[dict[str, Any]], changed: int) -> PreparedSequence:
     """What stands once in a folder: calibration, times, poses, and the file that says that it is complete.
 
     A folder without a single picture is removed.
     """
     folder, sequence = job.folder, job.sequence
-    kept = [entry for part in parts for entry in part["kept"]]
-    counts = {key: sum(part[key] for part in parts) for key in _COUNTS}
+    kept = [index for part in parts for index in part["kept"]]
+    counts = {key: sum(part[key] for part in parts) for key in COUNTS}
     problems = [*sequence.problems, *(problem for part in parts for problem in part["problems"])]
-    result = PreparedSequence(sequence.name, len(kept), **counts, problems=problems)
+    result = PreparedSequence(sequence.name, len(kept), **counts, problems=problems, notes=[*sequence.notes])
+    if changed:
+        what = f"{changed} of {len(job.frames)} frames were prepared again"
+        result.notes.append(f"{folder}: {what}, as the source has changed since they were")
     if not kept:
         shutil.rmtree(folder)
         return result
-    written = {name for part in parts for name in part["bytes"]}
-    for path in [*folder.glob("*/*.png"), *folder.rglob(".*.part")]:  # of a part that was done again, or was killed
-        if path.relative_to(folder).as_posix() not in written:
+    written = {folder / name for part in parts for name in part["bytes"]} | {*map(job.part_file, job.parts())}
+    for path in {*folder.glob("*/*.png"), *folder.glob(f"{PARTS}/*"), *folder.rglob(".*.part")}:
+        if path not in written:  # of a part that was done again, or of a process that was killed
             path.unlink()
-    if not all(_is_whole(folder, part) for part in parts):
-        raise TrianflowError(f"{folder}: files that were written are gone or cut short; run the command again")
-    camera = job.pictures.camera
+    camera, times = job.pictures.camera, np.array([sequence.listed(index)[1] for index in kept])
     calibration: dict[str, Any] = {key: float(getattr(camera, key)) for key in ("fx", "fy", "cx", "cy")}
     calibration |= {"width": camera.width, "height": camera.height, "depth_scale": DEPTH_SCALE}
     (folder / "calib.yaml").write_text(yaml.safe_dump(calibration, sort_keys=False))
-    (folder / "times.txt").write_text("".join(f"{time:.9f}\n" for _, time in kept))
-    poses = _poses(sequence, np.array([time for _, time in kept]))
+    (folder / "times.txt").write_text("".join(f"{time:.9f}\n" for time in times))
+    for name in ("poses.tum", "speeds.txt"):
+        (folder / name).unlink(missing_ok=True)
+    poses = _poses(sequence, times)
     if poses is not None:
         poses.save(folder / "poses.tum")
-    speeds = [sequence.speed(index) for index, _ in kept]
+    speeds = [sequence.speed(index) for index in kept]
     if any(speed is not None for speed in speeds):
         rows = ("nan" if speed is None else f"{speed:.6f}" for speed in speeds)
         (folder / "speeds.txt").write_text("".join(f"{row}\n" for row in rows))
     facts = {"source": job.origin(0)["source"], "frames": len(job.frames), "kept": len(kept), **counts}
     with replacing(folder / FACTS) as path:
-        path.write_text(json.dumps(facts | {"problems": problems}, indent=1) + "\n")
+        path.write_text(json.dumps(facts | {"problems": problems, "notes": sequence.notes}, indent=1) + "\n")
     return result
 
 
@@ -364,7 +256,7 @@ def _alone(out: Path) -> Iterator[None]:
 def _begin(out: Path, settings: PrepareSettings) -> None:
     """Check that a folder holds the same preparation, or begin one."""
     now = json.loads(json.dumps(asdict(settings)))
-    before = _read(out / SETTINGS)
+    before = read_mapping(out / SETTINGS)
     if before is None:
         if any(not path.name.startswith(".") for path in out.iterdir()):
             raise UsageError(f"{out} holds other things: name a new folder")
@@ -374,18 +266,3 @@ def _begin(out: Path, settings: PrepareSettings) -> None:
         changed = ", ".join(key for key in now if before.get(key) != now[key])
         raise UsageError(f"{out} holds data prepared with other settings ({changed}): name another folder")
     (out / f".{SETTINGS}.part").unlink(missing_ok=True)  # of a run that was killed here
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """A JSON mapping; None where there is none, or only a part of one."""
-    try:
-        values = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-    return values if isinstance(values, dict) else None
-
-
-def _is_whole(folder: Path, part: dict[str, Any]) -> bool:
-    """Whether all files of a part are there in full size."""
-    sizes = part["bytes"].items()
-    return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in sizes)

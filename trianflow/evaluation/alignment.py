@@ -168,9 +168,16 @@ def associate(gt: Trajectory, est: Trajectory, max_time_difference: float = 0.02
         gt_index, est_index = _nearest(gt.times, est.times, max_time_difference)
         how = "time stamp"
     if not len(gt_index):
-        ranges = [f"{x.times[0]:.6g} to {x.times[-1]:.6g}" if len(x) else "no pose" for x in (gt, est)]
+        ranges = [f"{x.times[0]:.13g} to {x.times[-1]:.13g}" if len(x) else "no pose" for x in (gt, est)]
         raise TrianflowError(f"no common {how}: ground truth {ranges[0]}, estimate {ranges[1]}")
     return gt_index, est_index, how
+
+
+def time_gap(gt: Trajectory, est: Trajectory, gt_index: np.ndarray, est_index: np.ndarray) -> float:
+    """The largest difference in seconds between poses `(M,)` that were put together; 0 where a side has no stamps."""
+    if gt.times_are_indices or est.times_are_indices:
+        return 0.0
+    return float(np.abs(gt.times[gt_index] - est.times[est_index]).max())
 
 
 def _nearest(a: np.ndarray, b: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:

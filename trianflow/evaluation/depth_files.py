@@ -11,7 +11,7 @@ import numpy as np
 
 from trianflow.data.calibration import read_depth_scale
 from trianflow.data.decoding import UnreadableImage
-from trianflow.data.depth import DEPTH_SUFFIXES, read_depth
+from trianflow.data.depth import DEPTH_SUFFIXES, decode_depth, read_depth
 from trianflow.data.images import natural_key
 from trianflow.data.prepared import FACTS
 from trianflow.errors import TrianflowError, UsageError
@@ -65,7 +65,10 @@ def open_depths(path: str | Path, scale: float | None, *, truth: bool = False) -
     if path.is_dir():
         images = _open_folder(path, scale, truth)
     elif path.is_file():
-        images = _open_stack(path, scale)
+        stack = read_stack(path)
+        images = DepthImages(
+            path, stack.names, stack.named, lambda index: decode_depth(np.asarray(stack.images[index]), scale)
+        )
     else:
         raise UsageError(f"{path}: no such folder or file of depth images")
     for index in range(min(len(images), 20)):
@@ -215,24 +218,3 @@ def _open_folder(folder: Path, scale: float | None, truth: bool) -> DepthImages:
     paths = list(files.values())
     reduced = truth and any(path.parent.name == "depth" and (path.parent.parent / FACTS).is_file() for path in paths)
     return DepthImages(folder, tuple(files), True, lambda index: read_depth(paths[index], scale), reduced)
-
-
-def _open_stack(path: Path, scale: float | None) -> DepthImages:
-    stack = read_stack(path)
-
-    def read(index: int) -> np.ndarray:
-        values = np.asarray(stack.images[index])
-        if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
-            values = values[0] if values.shape[0] == 1 else values[..., 0]
-        if values.ndim != 2 or values.dtype.kind not in "fiu" or not values.size:
-            raise UnreadableImage(f"an array of shape {values.shape} and type {values.dtype} is not one depth image")
-        if scale is None and values.dtype.kind != "f":
-            raise UsageError(f"{path}: integers without a scale")
-        depth = values.astype(np.float32) / np.float32(1 if scale is None else scale)
-        unknown = ~(np.isfinite(depth) & (depth > 0))
-        if values.dtype == np.uint16:
-            unknown |= values == 65535
-        depth[unknown] = 0
-        return depth
-
-    return DepthImages(path, stack.names, stack.named, read)

@@ -19,7 +19,8 @@ _SHARES = {
     "eigen": (0.3324324, 0.91351351, 0.0359477, 0.96405229),  # Eigen et al., NeurIPS 2014, in Monodepth's digits
 }
 _NYU_FRAME, _NYU_CROP = (480, 640), (44, 471, 40, 601)  # where the toolbox of NYUv2 has valid projected depth
-_MAKE3D_SHARE = 0.375  # of the height: a crop twice as wide as high of an image of 1704x2272
+# Make3D: rows of the central crop by height and width of the truth, which is an image or the laser's grid, whole or cut
+_MAKE3D_ROWS = {(2272, 1704): 852, (55, 305): 21, (852, 1704): 852, (21, 305): 21}
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ def crop_window(crop: str, size: tuple[int, int]) -> tuple[slice, slice]:
 
     Args:
         crop: one of `CROPS`. `nyuv2` is the valid region of the toolbox and knows whole frames (640x480) and frames
-            that were cut to it before (561x427), of which everything is left; `make3d` the central rows, an image
-            twice as wide as high (21 of 55 rows of the laser grid).
+            that were cut to it before (561x427), of which everything is left; so does `make3d`, the central rows, an
+            image twice as wide as high (1704x852 of 1704x2272, or 21 of the 55 rows of the laser's grid).
         size: (height, width) of the truth.
 
     Raises:
@@ -85,7 +86,12 @@ def crop_window(crop: str, size: tuple[int, int]) -> tuple[slice, slice]:
         top, bottom, left, right = _SHARES[crop]
         return slice(int(top * H), int(bottom * H)), slice(int(left * W), int(right * W))
     if crop == "make3d":
-        rows = round(_MAKE3D_SHARE * H)
+        rows = _MAKE3D_ROWS.get(size)
+        if rows is None:
+            raise UsageError(
+                f"truth of {W}x{H} pixels: the crop of Make3D is for 1704x2272 and the laser's 305x55, or 1704x852 and"
+                " 305x21 where it is cut already (--crop none scores everything)"
+            )
         first = (H - rows) // 2
         return slice(first, first + rows), slice(0, W)
     if crop != "nyuv2":
@@ -104,8 +110,9 @@ def crop_window(crop: str, size: tuple[int, int]) -> tuple[slice, slice]:
 def fit_prediction(prediction: np.ndarray, size: tuple[int, int], *, disparity: bool = False) -> np.ndarray:
     """A prediction as depth at the size of the truth.
 
-    What was given is resized: disparities bilinearly as disparities and inverted afterwards, depths as depths, which
-    is not the same. Half-pixel convention (OpenCV's INTER_LINEAR), both images cover the same field of view.
+    Where the size differs, the disparity (inverse depth) is resized, bilinearly, and inverted afterwards, whichever of
+    the two is given: so do the published tests of TrianFlow and Monodepth2. At the edge of an object that is not what
+    resizing the depth gives. Half-pixel convention (OpenCV's INTER_LINEAR), both images cover the same field of view.
 
     Args:
         prediction: `(h, w)` float; what is not positive and finite is unknown, and so are its neighbours once resized.
@@ -117,9 +124,11 @@ def fit_prediction(prediction: np.ndarray, size: tuple[int, int], *, disparity: 
     """
     known = np.isfinite(prediction) & (prediction > 0)
     values: np.ndarray = np.where(known, prediction, np.nan).astype(np.float32)
-    if values.shape != size:
-        values = cv2.resize(values, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
-    return 1 / values if disparity else values
+    if values.shape == size:
+        return 1 / values if disparity else values
+    inverse = values if disparity else 1 / values
+    resized: np.ndarray = 1 / cv2.resize(inverse, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    return resized
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from trianflow.evaluation.table import Column, Row, Table, median_row
 
 PUBLISHED_IMAGES = 200  # of KITTI 2015
 _ORDER = ("noc", "occ", "all", "moving", "static")  # as the papers
+_PROTOCOL_WORDS: dict[Protocol, str] = {"images": "mean over the images", "pixels": "over all pixels"}
 _DISPARITY = {  # keys of flow, and what they are called for disparities
     "fl_noc": Column("d1_noc", "D1 noc %", 2),
     "fl_static": Column("d1_bg", "D1 bg %", 2),
@@ -57,23 +58,26 @@ def flow_table(
         disparity: whether the files are disparities: D1 of the background, objects, all.
 
     Returns:
-        With the density where a set does not cover all pixels.
+        Its label names the protocol; with the density where a set does not cover all pixels.
     """
     figures = {name: flow_figures(over_images(list(s.errors.values()), protocol)) for name, s in scores.items()}
     columns = [Column("images", "images", 0)]
+    if not all(_is_dense(score) for score in scores.values()):
+        columns.append(Column("density", "density %", 2))
     if disparity:
-        figures = {name: {c.key: values[key] for key, c in _DISPARITY.items()} for name, values in figures.items()}
+        figures = {
+            name: {"density": values["density"]} | {c.key: values[key] for key, c in _DISPARITY.items()}
+            for name, values in figures.items()
+        }
         columns += [c for c in _DISPARITY.values() if any(values[c.key] is not None for values in figures.values())]
     else:
         known = [name for name in _ORDER if any(values[f"epe_{name}"] is not None for values in figures.values())]
-        if not all(_is_dense(score) for score in scores.values()):
-            columns.append(Column("density", "density %", 2))
         columns += [Column(f"epe_{name}", f"EPE {name} px") for name in known]
         columns += [Column(f"fl_{name}", f"Fl {name} %", 2) for name in known]
     rows = [Row(name, values | {"images": len(scores[name].errors)}) for name, values in figures.items()]
     if median:
         rows.append(median_row(f"median of {len(rows)}", list(figures.values())))
-    return Table("prediction", columns, [*rows, *published])
+    return Table(f"prediction, {_PROTOCOL_WORDS[protocol]}", columns, [*rows, *published])
 
 
 def comparable_rows(
@@ -84,16 +88,15 @@ def comparable_rows(
     Args:
         truth: published figures are of all 200 images of KITTI 2015.
         scores: published figures are of an estimate for each pixel.
-        protocol: published EPE and Fl are means over the images.
+        protocol: published EPE and Fl are means over the images; D1, as KITTI defines it, is over all pixels.
         choice: see `published_rows`.
     """
     if truth.kitti is None or truth.kitti.edition != KITTI_2015:
         return []
     if not all(len(score.errors) == PUBLISHED_IMAGES and _is_dense(score) for score in scores):
         return []
-    if truth.disparity:
-        return published_rows("kitti2015_disparity", choice)
-    return published_rows("kitti2015_flow", choice) if protocol == "images" else []
+    table, customary = ("kitti2015_disparity", "pixels") if truth.disparity else ("kitti2015_flow", "images")
+    return published_rows(table, choice) if protocol == customary else []
 
 
 def _is_dense(score: FlowScores) -> bool:

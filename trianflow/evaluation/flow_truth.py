@@ -94,7 +94,7 @@ def open_true_flows(path: str | Path, disparity: bool = False) -> TrueFlows:
 
 
 def read_motion(file: Path, disparity: bool) -> np.ndarray:
-    """A flow, NaN where unknown; or a disparity as a flow along x, 0 where unknown, which is far from any true one.
+    """A flow, or a disparity as a flow along x; NaN where unknown.
 
     Raises:
         TrianflowError: it cannot be read, or is of another kind.
@@ -107,20 +107,18 @@ def read_motion(file: Path, disparity: bool) -> np.ndarray:
         raise TrianflowError(f"{file}: {error}") from None
 
 
-def _known(disparity: np.ndarray) -> np.ndarray:
-    """A disparity as a flow along x, NaN where it is 0."""
-    return _along_rows(np.where(disparity > 0, disparity, np.nan))
-
-
 def _along_rows(disparity: np.ndarray) -> np.ndarray:
-    """A disparity `(H, W)` as a flow `(H, W, 2)` of the same length along x, so that the rules of flow hold for it."""
-    return np.stack([disparity, np.zeros_like(disparity)], -1)
+    """A disparity `(H, W)`, 0 where unknown, as a flow `(H, W, 2)` of the same length along x, NaN where unknown.
+
+    So the rules of flow hold for it.
+    """
+    return np.stack([np.where(disparity > 0, disparity, np.nan), np.zeros_like(disparity)], -1)
 
 
 def _plain(file: Path, names: tuple[str, ...], disparity: bool, root: Path | None = None) -> TrueFlow:
     def read() -> tuple[FlowTruth, np.ndarray | None]:
         if disparity:
-            return FlowTruth(_known(read_motion(file, True)[..., 0])), None
+            return FlowTruth(read_motion(file, True)), None
         flow = read_flow(file)
         masks = {} if root is None else _sintel_masks(root, names[0], flow.shape[:2])
         if "invalid" in masks:
@@ -149,7 +147,7 @@ def _kitti_disparity(folder: KittiFlowFolder, scene: str) -> FlowTruth:
     if visible is not None and visible.shape != all_known.shape:
         file = folder.path / folder.edition.disparity[1] / f"{scene}_10.png"
         raise TrianflowError(f"{file}: not of the size of that in {folder.edition.disparity[0]}")
-    return FlowTruth(_known(all_known), None if visible is None else visible > 0)
+    return FlowTruth(_along_rows(all_known), None if visible is None else visible > 0)
 
 
 def _names(name: str) -> tuple[str, ...]:

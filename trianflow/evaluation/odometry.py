@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from trianflow.evaluation.alignment import AlignedPair, Alignment, align_trajectories
+from trianflow.evaluation.alignment import AlignedPair, Alignment, align_trajectories, time_gap
 from trianflow.evaluation.pose_errors import (
     ErrorStatistics,
     RelativePoseError,
@@ -35,6 +35,7 @@ class OdometryMetrics:
         alignment_status: `ok`, or why the fit is not fully determined (see `Similarity.status`).
         scale: what the estimate's positions were multiplied by.
         association: how poses were put together: `row`, `frame index` or `time stamp`.
+        time_gap: the largest difference between their time stamps, seconds; 0 where a side has none.
         compared, gt_poses, est_poses: how many poses were put together, and how many there were.
         path_length: metres the truth travels from the first to the last compared pose.
         step: frames between the starts of KITTI segments.
@@ -54,6 +55,7 @@ class OdometryMetrics:
     alignment_status: str
     scale: float
     association: str
+    time_gap: float
     compared: int
     gt_poses: int
     est_poses: int
@@ -129,6 +131,7 @@ def evaluate_odometry(
         alignment_status=pair.fit.status,
         scale=pair.fit.scale,
         association=pair.association,
+        time_gap=time_gap(gt, est, pair.gt_index, pair.est_index),
         compared=len(pair.gt_index),
         gt_poses=len(gt),
         est_poses=len(est),

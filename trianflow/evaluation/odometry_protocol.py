@@ -63,9 +63,13 @@ def take_every(gt: Trajectory, est: Trajectory, stride: int) -> StridedPair:
         on_grid = est.times % stride == 0
         found = Trajectory(est.times[on_grid] // stride, est.T_wc[on_grid], times_are_indices=True)
         return StridedPair(truth, found, not on_grid.all())
+    if gt.times_are_indices:
+        remedy = "with a stride, missing frames need the frame number in front of each row (13 columns, KITTI)"
+    else:
+        remedy = "without --stride, time stamps tell which belong together"
     raise TrianflowError(
         f"{len(est)} poses are neither one for each of {len(gt)} frames nor one for every {nth(stride)} of them"
-        f" ({len(kept)}): with a stride, missing frames need the frame number in front of each row (13 columns, KITTI)"
+        f" ({len(kept)}): {remedy}"
     )
 
 

@@ -20,6 +20,7 @@ _COLUMNS = (
     Column("pair_direction", "pair dir °", 3),
     Column("scale", "scale", 4),
 )
+_SAME_TIME = 0.05  # seconds: half a frame of KITTI
 _NOT_ERRORS = ("poses", "scale")
 _LENGTH_COLUMNS = (Column("t_err", "t_err %", 3), Column("r_err", "r_err °/100m", 4), Column("segments", "segments", 0))
 
@@ -60,6 +61,7 @@ def odometry_notes(metrics: OdometryMetrics) -> list[str]:
         notes.append(f"no segment of {shortest:g} m in {m.path_length:.1f} m, so no t_err and r_err{remedy}")
     if not (m.compared == m.gt_poses == m.est_poses):
         notes.append(f"{m.compared} poses compared by {m.association}, of {m.gt_poses} true, {m.est_poses} estimated")
+    notes += time_note(m.time_gap)
     if m.association == "frame index" and m.compared == m.est_poses < m.gt_poses:
         strides = [n for n in range(2, 11) if -(-m.gt_poses // n) == m.est_poses]
         notes += [f"as many poses as every {nth(n)} frame has: if it is of those, --stride {n}" for n in strides]
@@ -69,6 +71,11 @@ def odometry_notes(metrics: OdometryMetrics) -> list[str]:
         "opposed": "the estimate runs against the truth, so no scale was fitted",
     }.get(m.alignment_status)
     return notes + ([f"alignment: {why}"] if why else [])
+
+
+def time_note(gap: float) -> list[str]:
+    """What to say of poses that were put together with time stamps `gap` seconds apart."""
+    return [f"compared row by row, though the time stamps are up to {gap:.2f} s apart"] if gap > _SAME_TIME else []
 
 
 def _values(m: OdometryMetrics) -> dict[str, float | None]:

@@ -11,13 +11,12 @@ from pathlib import Path
 import yaml
 
 from trianflow.config import load_settings
-from trianflow.data.datasets.nyuv2_labelled import scenes_by_split
 from trianflow.data.datasets.splits import ODOMETRY_LENGTHS
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.evaluation.depth_protocols import PROTOCOLS
 from trianflow.evaluation.published import published_rows
 from trianflow.evaluation.reproduce_scores import DepthStep, Networks, OdometryStep, ScoreStep
-from trianflow.evaluation.reproduce_steps import DataFolder, PrepareStep, Step, TrainStep, status_of
+from trianflow.evaluation.reproduce_steps import DataFolder, MissingStep, PrepareStep, Step, TrainStep, status_of
 from trianflow.evaluation.table import Row
 from trianflow.training.config import TrainConfig
 
@@ -26,6 +25,8 @@ _NYU = "https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html"
 _WATCHED_DRIVE = "2011_09_26_drive_0005_sync"  # held out of the training drives
 _KITTI_2015_SCENES = 200
 _STATIC = "0.002"  # as data.min_motion of the configuration
+_NO_SYSTEM = "trianflow has no system that trains {} yet"
+_OR_WEIGHTS = "; --weights FILE predicts and scores depth by networks that are there"
 
 
 @dataclass(frozen=True)
@@ -52,18 +53,22 @@ class TableRecipe:
     Attributes:
         label: for people.
         published: names of the tables of papers whose figures are aimed at.
-        row: whose figures, in these tables.
+        rows: whose figures, in each of these tables.
         steps: makes the list.
     """
 
     label: str
     published: tuple[str, ...]
-    row: str
+    rows: tuple[str, ...]
     steps: Callable[[Place], list[Step]]
 
-    def aims(self) -> dict[str, Row]:
-        """The published rows by the name of their table."""
-        return {table: next(r for r in published_rows(table) if r.name == self.row) for table in self.published}
+    def aims(self) -> list[tuple[str, Row]]:
+        """The published rows, each with the name of its table."""
+        return [
+            (table, next(row for row in published_rows(table) if row.name == name))
+            for table in self.published
+            for name in self.rows
+        ]
 
 
 def steps_of(table: str, place: Place) -> list[Step]:
@@ -119,15 +124,26 @@ def command_line(step: Step) -> str:
 
 
 def _depth_eigen(place: Place) -> list[Step]:
-    raw, size = _kitti_raw(place), _size("kitti_raw", place)
-    networks = _kitti_raw_networks(place, raw)
-    out = _results(place, "depth_eigen")
-    prepared = place.work / "eigen_test"
-    test = PrepareStep("prepare the test data", raw, prepared, size, "eigen_test", "--truth")
-    predict = DepthStep(test, prepared, out / "depth", networks)
-    words = ["eval", "depth", str(prepared), str(out / "depth"), "--protocol", "eigen"]
+    raw = _kitti_raw(place)
+    return _eigen_steps(place, "depth_eigen", raw, _kitti_raw_networks(place, raw))
+
+
+def _eigen_steps(place: Place, table: str, raw: DataFolder, networks: Networks) -> list[Step]:
+    test, out = _eigen_test(place, raw), _results(place, table)
+    predict = DepthStep(test, test.out, out / "depth", networks)
+    words = ["eval", "depth", str(test.out), str(out / "depth"), "--protocol", "eigen"]
     score = ScoreStep("score", words, out / "depth.csv", "depth_eigen", _images("eigen"), (test, predict))
     return [*networks.steps, test, predict, score]
+
+
+def _eigen_test(place: Place, raw: DataFolder) -> PrepareStep:
+    out, size = place.work / "eigen_test", _size("kitti_raw", place)
+    return PrepareStep("prepare the test data", raw, out, size, "eigen_test", "--truth")
+
+
+def _eigen_train(place: Place, raw: DataFolder) -> PrepareStep:
+    out, size = place.work / "eigen_train", _size("kitti_raw", place)
+    return PrepareStep("prepare the training data", raw, out, size, "eigen_train")
 
 
 def _kitti2015_flow(place: Place) -> list[Step]:
@@ -157,21 +173,15 @@ def _kitti2015_flow(place: Place) -> list[Step]:
 
 
 def _odometry(place: Place, stride: int) -> list[Step]:
-    data = DataFolder(
-        "KITTI odometry",
-        "kitti_odometry",
-        place.data / "kitti_odometry",
-        f"unpack data_odometry_color.zip, _calib.zip and _poses.zip ({_KITTI}/eval_odometry.php)",
-    )
+    data = _kitti_odometry(place)
     within = data.path if (data.path / "sequences").is_dir() else data.path / "dataset"
     sequences = {name: within / "sequences" / name for name in ("09", "10")}
     poses = {name: within / "poses" / f"{name}.txt" for name in sequences}
 
     def training() -> tuple[Step, list[str], str]:
-        out, size = place.work / "odometry_train", _size("kitti_odometry", place)
-        prepare = PrepareStep("prepare the training data", data, out, size, "odometry_train", "--min-motion", _STATIC)
+        prepare = _odometry_train(place, data)
         val = {"path": str(sequences["09"].absolute()), "poses": str(poses["09"].absolute())}
-        words = _data_words(out, [{"path": "0[0-8]"}], [val])
+        words = _data_words(prepare.out, [{"path": "0[0-8]"}], [val])
         absent = [path for path in (sequences["09"], poses["09"]) if not path.exists()]
         lacks = f"no {absent[0]}, which the training watches; {data.remedy} into {data.path}" if absent else ""
         return prepare, [*words, "data.min_motion=0"], lacks
@@ -211,26 +221,69 @@ def _depth_nyuv2(place: Place) -> list[Step]:
 
     def training() -> tuple[Step, list[str], str]:
         raw = DataFolder("NYUv2 raw", "nyuv2_raw", place.data / "nyuv2_raw", f"unpack nyu_depth_v2_raw.zip ({_NYU})")
-        out = place.work / "nyuv2_train"
-        # Neighbours hardly move at 30 frames a second; the pairs of the training, ten frames apart, are chosen there.
-        prepare = PrepareStep("prepare the training data", raw, out, size, None, "--min-motion", "0")
-        try:
-            held_out, lacks = scenes_by_split(labelled.path)["test"], ""
-        except TrianflowError as error:
-            held_out, lacks = [], f"the scenes of the test images, which are not for training: {error}"
-        return prepare, _data_words(out, [{"path": "*", "exclude": held_out, "stride": 10}], []), lacks
+        prepare = PrepareStep(
+            "prepare the training data", raw, place.work / "nyuv2_train", size, "nyuv2_raw_train", "--crop"
+        )
+        return prepare, _data_words(prepare.out, [{"path": "*", "stride": 10}], []), ""
 
     networks = _networks(place, "nyuv2", training)
     out, prepared = _results(place, "depth_nyuv2"), place.work / "nyuv2_test"
-    test = PrepareStep("prepare the test data", labelled, prepared, size, "nyuv2_test", "--truth")
+    test = PrepareStep("prepare the test data", labelled, prepared, size, "nyuv2_test", "--truth", "--crop")
     predict = DepthStep(test, prepared, out / "depth", networks)
     words = ["eval", "depth", str(prepared), str(out / "depth"), "--protocol", "nyuv2"]
     score = ScoreStep("score", words, out / "depth.csv", "depth_nyuv2", _images("nyuv2"), (test, predict))
     return [*networks.steps, test, predict, score]
 
 
+def _instadm_depth(place: Place) -> list[Step]:
+    missing = MissingStep("train the networks", _NO_SYSTEM.format("Insta-DM") + _OR_WEIGHTS)
+    return _without_system(place, "instadm_depth_eigen", missing)
+
+
+def _instadm_odometry(place: Place) -> list[Step]:
+    prepare = _odometry_train(place, _kitti_odometry(place))
+    train = MissingStep("train the networks", _NO_SYSTEM.format("Insta-DM"))
+    track = MissingStep(
+        "trajectories of 09 and 10",
+        "`trianflow vo` runs no Ego-PoseNet yet; `trianflow eval odometry` and `eval pose` score files of its authors",
+    )
+    return [*([prepare, train] if place.weights is None else []), track]
+
+
+def _thesis_grid(place: Place) -> list[Step]:
+    models = _NO_SYSTEM.format("SfMLearner or Monodepth2") + _OR_WEIGHTS
+    return _without_system(
+        place,
+        "thesis_grid",
+        MissingStep("train A1, A2, B1 to B7, C3, C6, C7", models),
+        MissingStep("train B8, C8", "nor has `trianflow prepare` a reader for Lyft Level 5"),
+    )
+
+
+def _without_system(place: Place, table: str, *missing: MissingStep) -> list[Step]:
+    """The steps to depth on Eigen's split by networks that are given; else the data, and what is missing."""
+    raw = _kitti_raw(place)
+    if place.weights is not None:
+        return _eigen_steps(place, table, raw, Networks(place.weights))
+    return [_eigen_train(place, raw), *missing, _eigen_test(place, raw)]
+
+
 def _images(protocol: str) -> tuple[str, int]:
     return "images", PROTOCOLS[protocol].images
+
+
+def _kitti_odometry(place: Place) -> DataFolder:
+    return DataFolder(
+        "KITTI odometry",
+        "kitti_odometry",
+        place.data / "kitti_odometry",
+        f"unpack data_odometry_color.zip, _calib.zip and _poses.zip ({_KITTI}/eval_odometry.php)",
+    )
+
+
+def _odometry_train(place: Place, data: DataFolder) -> PrepareStep:
+    out, size = place.work / "odometry_train", _size("kitti_odometry", place)
+    return PrepareStep("prepare the training data", data, out, size, "odometry_train", "--min-motion", _STATIC)
 
 
 def _kitti_raw(place: Place) -> DataFolder:
@@ -245,11 +298,10 @@ def _kitti_raw(place: Place) -> DataFolder:
 
 def _kitti_raw_networks(place: Place, raw: DataFolder) -> Networks:
     def training() -> tuple[Step, list[str], str]:
-        out, size = place.work / "eigen_train", _size("kitti_raw", place)
-        prepare = PrepareStep("prepare the training data", raw, out, size, "eigen_train")
+        prepare = _eigen_train(place, raw)
         train = [{"path": "2011_*/*_sync/image_0[23]", "exclude": [_WATCHED_DRIVE]}]
         val = [{"path": f"{_WATCHED_DRIVE[:10]}/{_WATCHED_DRIVE}/image_02"}]
-        return prepare, [*_data_words(out, train, val), "data.min_motion=0"], ""
+        return prepare, [*_data_words(prepare.out, train, val), "data.min_motion=0"], ""
 
     return _networks(place, "kitti_raw", training)
 
@@ -301,7 +353,7 @@ def _data_words(root: Path, train: Sequence[object], val: Sequence[object]) -> l
     ]
 
 
-_ROW = "TrianFlow"
+_ROW = ("TrianFlow",)
 _STRIDED = ("kitti_odometry_stride3_09", "kitti_odometry_stride3_10")
 TABLES: dict[str, TableRecipe] = {
     "depth_eigen": TableRecipe("depth on Eigen's split of KITTI raw", ("depth_eigen",), _ROW, _depth_eigen),
@@ -315,5 +367,20 @@ TABLES: dict[str, TableRecipe] = {
     "odometry_stride3": TableRecipe(
         "KITTI odometry, every third frame of 09 and 10", _STRIDED, _ROW, lambda place: _odometry(place, 3)
     ),
-    "depth_nyuv2": TableRecipe("depth indoors, NYUv2", ("depth_nyuv2",), "TrianFlow (576x448)", _depth_nyuv2),
+    "depth_nyuv2": TableRecipe("depth indoors, NYUv2", ("depth_nyuv2",), ("TrianFlow (576x448)",), _depth_nyuv2),
+    "instadm_depth_eigen": TableRecipe(
+        "Insta-DM: depth on Eigen's split of KITTI raw", ("depth_eigen",), ("Insta-DM (ResNet-18)",), _instadm_depth
+    ),
+    "instadm_odometry": TableRecipe(
+        "Insta-DM: KITTI odometry, sequences 09 and 10",
+        ("kitti_odometry_09", "kitti_odometry_10", "snippet_ate_5"),
+        ("Insta-DM",),
+        _instadm_odometry,
+    ),
+    "thesis_grid": TableRecipe(
+        "the fourteen configurations A1 to C8 of the thesis, whose figures it leaves empty, beside the two published",
+        ("depth_eigen",),
+        ("SfMLearner", "Monodepth2 (no pretraining)"),
+        _thesis_grid,
+    ),
 }

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from trianflow.evaluation.reproduce_steps import DataFolder, PrepareStep, Step, prepared_files
+from trianflow.evaluation.reproduce_steps import DataFolder, PrepareStep, Step, prepared_files, read_json
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class DepthStep(Step):
         times = []
         for prepared in prepared_files(self._folder)[0]:
             facts = self._out / prepared.parent.relative_to(self._folder) / "depth.json"
-            values, wanted = _read_json(facts), _read_json(prepared)
+            values, wanted = read_json(facts), read_json(prepared)
             done = len(values.get("skipped", ())) + values.get("written", 0)
             if not values or done < wanted.get("kept", 0) or values.get("weights") != self._networks.file:
                 return None
@@ -82,7 +80,7 @@ class OdometryStep(Step):
     def made(self) -> float | None:
         """As `Step.made`."""
         report = self._out / "report.json"
-        values = _read_json(report)
+        values = read_json(report)
         same = values.get("config", {}).get("weights") == self._networks.file
         return report.stat().st_mtime if values.get("state") == "complete" and same else None
 
@@ -172,12 +170,3 @@ class ScoreStep(Step):
             return {}
         # before the figures the name, behind them the source
         return {key: float(value) for key, value in zip(rows[0][1:-1], rows[1][1:-1]) if value}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """A JSON mapping, empty where there is none."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}

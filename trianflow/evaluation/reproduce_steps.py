@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -9,12 +10,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from trianflow.config import load_settings
 from trianflow.data.datasets.interface import DatasetContent
 from trianflow.data.datasets.registry import open_dataset_folder
 from trianflow.data.datasets.splits import take_split
+from trianflow.data.prepared import SETTINGS
 from trianflow.errors import TrianflowError
 from trianflow.training.config import TrainConfig
 
@@ -52,7 +54,7 @@ class Step(ABC):
 
     Args:
         title: what it does.
-        words: of the command line, behind `trianflow`.
+        words: of the command line, behind `trianflow`; none where there is no command yet.
         uses: steps whose results it works on.
         modules: packages that it needs beside those that are always there.
 
@@ -112,25 +114,48 @@ def status_of(step: Step) -> Status:
     return Status("waiting", f"for {', '.join(waiting)}") if waiting else Status("ready", step.note())
 
 
-class PrepareStep(Step):
-    """`trianflow prepare` of a dataset, or of a split of it.
+class MissingStep(Step):
+    """What trianflow cannot do yet, for which there is no command.
 
-    Done where every sequence that was begun is complete and none of the split is missing that the dataset has.
+    Args:
+        title: what it would do.
+        why: in one line.
+    """
+
+    def __init__(self, title: str, why: str) -> None:
+        super().__init__(title, ())
+        self._why = why
+
+    def made(self) -> float | None:
+        """As `Step.made`: never."""
+        return None
+
+    def lacks(self) -> str:
+        """As `Step.lacks`."""
+        return self._why
+
+
+class PrepareStep(Step):
+    """`trianflow prepare` of a split of a dataset.
+
+    Done where every sequence that was begun is complete, none of the split is missing that the dataset has, and the
+    settings are those of now.
     """
 
     def __init__(
-        self, title: str, data: DataFolder, out: Path, size: tuple[int, int], split: str | None, *options: str
+        self, title: str, data: DataFolder, out: Path, size: tuple[int, int], split: str, *options: str
     ) -> None:
-        words = ["prepare", data.reader, str(data.path), str(out)]
-        words += ["--split", split] if split is not None else []
+        words = ["prepare", data.reader, str(data.path), str(out), "--split", split]
         words += ["--size", *map(str, size), *options]
         super().__init__(title, words)
         self._data, self._split, self.out = data, split, out
+        crop = {"crop": True} if "--crop" in options else {}
+        self._settings = {"size": list(size), "truth": "--truth" in options, "reader": crop}
 
     def made(self) -> float | None:
         """As `Step.made`; what the dataset itself lost since then does not count."""
         complete, begun = prepared_files(self.out)
-        if not complete or begun:
+        if not complete or begun or self._other_settings():
             return None
         names = {file.parent.relative_to(self.out).as_posix() for file in complete}
         if self._data.path.is_dir() and not self._found[1] and not self._found[0] <= names:
@@ -138,7 +163,9 @@ class PrepareStep(Step):
         return max(file.stat().st_mtime for file in complete)
 
     def lacks(self) -> str:
-        """As `Step.lacks`."""
+        """As `Step.lacks`; also a folder that was prepared with other settings."""
+        if other := self._other_settings():
+            return f"{self.out} was prepared with other settings ({other}): remove it, or name another --work"
         return self._data.lacks() or self._found[1]
 
     def note(self) -> str:
@@ -147,19 +174,31 @@ class PrepareStep(Step):
         more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
         return f"not there: {lines[0]}{more}" if lines else ""
 
+    def _other_settings(self) -> str:
+        """Names of the settings that the folder was prepared with, and are others now."""
+        before = read_json(self.out / SETTINGS)
+        return ", ".join(key for key, value in self._settings.items() if before and before.get(key) != value)
+
     @cached_property
     def _found(self) -> tuple[set[str], str, tuple[str, ...]]:
         """Names of the sequences to prepare, why there are none, and what of the split is missing."""
         try:
-            content = self._data.content
-            if self._split is None:
-                return {sequence.name for sequence in content.sequences}, "", ()
-            split = take_split(self._split, content)
+            split = take_split(self._split, self._data.content)
         except TrianflowError as error:
             return set(), str(error), ()
         if not split.frames:
-            return set(), f"{self._data.path}: holds nothing of the split {self._split}: {split.missing[0]}", ()
+            first = f": {split.missing[0]}" if split.missing else ""
+            return set(), f"{self._data.path}: holds nothing of the split {self._split}{first}", ()
         return {name for name, _ in split.frames}, "", split.missing
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON mapping, empty where there is none."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def prepared_files(folder: Path) -> tuple[list[Path], bool]:

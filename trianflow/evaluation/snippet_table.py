@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from trianflow.evaluation.odometry_protocol import WHOLE
+from trianflow.evaluation.odometry_table import time_note
 from trianflow.evaluation.published import Choice, published_rows
 from trianflow.evaluation.snippets import SnippetScore
 from trianflow.evaluation.table import Column, Row, Table, median_row
@@ -55,5 +56,6 @@ def snippet_notes(score: SnippetScore) -> list[str]:
     """What a reader must know beside the numbers of one prediction."""
     count = len(score.errors.errors)
     notes = [f"{count} of {score.true} snippets have a prediction"] if count != score.true else []
+    notes += time_note(score.time_gap)
     backwards = int(np.sum(score.errors.scales < 0))
-    return notes + ([f"{backwards} snippets run against the truth (their scale is negative)"] if backwards else [])
+    return notes + ([f"snippets that run against the truth (negative scale): {backwards}"] if backwards else [])

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from trianflow.errors import TrianflowError
-from trianflow.evaluation.alignment import associate
+from trianflow.evaluation.alignment import associate, time_gap
 from trianflow.trajectory import Trajectory
 
 _TIME_TOLERANCE = 0.01  # seconds, as in the published evaluation
@@ -91,11 +91,15 @@ class SnippetScore:
 
     Attributes:
         errors: of the snippets that both have.
+        first: `(S,)` int64, the frame each of them begins with.
         true: how many snippets the truth has.
+        time_gap: the largest difference between the time stamps of truth and prediction, seconds; 0 without stamps.
     """
 
     errors: SnippetErrors
+    first: np.ndarray
     true: int
+    time_gap: float = 0.0
 
 
 def score_snippets(
@@ -122,7 +126,7 @@ def score_snippets(
             raise TrianflowError(f"no {length} consecutive frames in common ({len(gt_index)} common poses)")
         rows = first[:, None] + np.arange(length)
         errors = snippet_errors(gt.T_wc[gt_index[rows]], est.T_wc[est_index[rows]])
-        return SnippetScore(errors, total - length + 1)
+        return SnippetScore(errors, counted[first], total - length + 1, time_gap(gt, est, gt_index, est_index))
     true, found = _snippets(gt, length), _snippets(est, length)
     common = sorted(true.keys() & found.keys())
     if not common:
@@ -130,7 +134,7 @@ def score_snippets(
     for number in common:
         _check(number, true[number], found[number], length)
     stacks = [np.stack([snippets[number].T_wc for number in common]) for snippets in (true, found)]
-    return SnippetScore(snippet_errors(*stacks), len(true))
+    return SnippetScore(snippet_errors(*stacks), np.array(common), len(true))
 
 
 def _snippets(source: Trajectory | Mapping[int, Trajectory], length: int) -> Mapping[int, Trajectory]:

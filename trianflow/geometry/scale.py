@@ -101,3 +101,27 @@ def robust_scale(
         inlier_ratio=inlier.sum(-1) / count.clamp_min(1),
         ok=ok,
     )
+
+
+def robust_mean(values: Tensor, sigma: Tensor, own: float = 0.02, steps: int = 5) -> tuple[float, float]:
+    """The mean of positive values, and its standard deviation: Cauchy weights that start from a weighted median.
+
+    Unlike `robust_scale` it takes single values that are zero or negative as they come, so that ratios of little
+    parallax, half of which may be negative, are no more likely to be chosen for being too large.
+
+    Args:
+        values: `(N,)`, one at least, with outliers.
+        sigma: `(N,)` standard deviation of each, positive.
+        own: standard deviation that each has beside, as a share of the mean.
+        steps: of re-weighting.
+    """
+    order = values.argsort()
+    heap = sigma[order].pow(-1).cumsum(0)
+    mean = values[order[int((heap < heap[-1] / 2).sum())]]
+    for _ in range(steps):
+        variance = sigma.square() + (own * mean).square()
+        z = (values - mean).square() / variance
+        spread = (z.median() / 0.455).clamp_min(1e-12)
+        weight = 1 / (variance * (1 + z / (2.385**2 * spread)))
+        mean = (weight * values).sum() / weight.sum()
+    return float(mean), float((spread / weight.sum()).sqrt())

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from trianflow.flow.interface import FlowPair
 from trianflow.geometry.camera import homogeneous, normalize_pixels, pixel_grid
+from trianflow.geometry.radial import straighten
 from trianflow.odometry.structure import follow
 
 # The road ahead, in heights of the camera: up to so far to either side, and so far away.
@@ -61,7 +62,9 @@ class Ground:
     ok: bool
 
 
-def fit_ground(p: Tensor, inverse_depth: Tensor, sigma: Tensor, K: Tensor, motion: Tensor, seed: int = 0) -> Ground:
+def fit_ground(
+    p: Tensor, inverse_depth: Tensor, sigma: Tensor, K: Tensor, motion: Tensor, radial: float = 0.0, seed: int = 0
+) -> Ground:
     """The road's plane through points with outliers.
 
     A car moves along the road, so that its motion gives the road's pitch, far better than the points do. With it a
@@ -77,9 +80,10 @@ def fit_ground(p: Tensor, inverse_depth: Tensor, sigma: Tensor, K: Tensor, motio
         sigma: `(N,)` of it, positive, up to a common factor.
         K: `(3, 3)`.
         motion: `(3,)` the way of the camera in its own axes, of any length; an error of a degree makes 12 % of height.
+        radial: residual distortion of p (`geometry.radial.straighten`).
         seed: of the sampling.
     """
-    x = homogeneous(normalize_pixels(p.double(), K.double()))
+    x = homogeneous(straighten(normalize_pixels(p.double(), K.double()), radial))
     rho, sigma, motion = inverse_depth.double(), sigma.double(), motion.double()
     down = motion.new_tensor([0.0, 1.0, 0.0])
     nothing = Ground(down, math.nan, math.inf, torch.zeros(len(p), dtype=torch.bool), 0.0, False)
@@ -106,7 +110,9 @@ def fit_ground(p: Tensor, inverse_depth: Tensor, sigma: Tensor, K: Tensor, motio
     return Ground(g / length, float(1 / length), float(log_sigma), inliers, found / len(index), True)
 
 
-def ground_points(flow: FlowPair, T_ba: Tensor, K: Tensor, stride: int = 4) -> tuple[Tensor, Tensor, Tensor]:
+def ground_points(
+    flow: FlowPair, T_ba: Tensor, K: Tensor, radial: float = 0.0, stride: int = 4
+) -> tuple[Tensor, Tensor, Tensor]:
     """Inverse depths of the image where a road may be, from dense flow.
 
     Each match is moved onto its epipolar line; what that takes is the measure of the flow's noise, and matches that
@@ -116,6 +122,7 @@ def ground_points(flow: FlowPair, T_ba: Tensor, K: Tensor, stride: int = 4) -> t
         flow: both directions, B = 1.
         T_ba: `(4, 4)`; its translation sets the unit.
         K: `(3, 3)`.
+        radial: residual distortion of the images (`geometry.radial.straighten`).
         stride: of the rows and columns that are looked at.
 
     Returns:
@@ -131,11 +138,12 @@ def ground_points(flow: FlowPair, T_ba: Tensor, K: Tensor, stride: int = 4) -> t
     p_a, p_b = p_a[ok], p_b[ok]
 
     # x_b = (r + rho t)_xy / (r + rho t)_z with r the turned ray leaves x_b - far = rho line / (r_z + rho t_z).
-    t, turned = T_ba[:3, 3], homogeneous(normalize_pixels(p_a, K)) @ T_ba[:3, :3].T
+    x_a, x_b = (straighten(normalize_pixels(p, K), radial) for p in (p_a, p_b))
+    t, turned = T_ba[:3, 3], homogeneous(x_a) @ T_ba[:3, :3].T
     far = turned[:, :2] / turned[:, 2:]
     line = t[:2] - t[2] * far
     length = line.norm(dim=-1)
-    moved, along = normalize_pixels(p_b, K) - far, line / length[:, None]
+    moved, along = x_b - far, line / length[:, None]
     across = (moved[:, 0] * along[:, 1] - moved[:, 1] * along[:, 0]).abs()
     noise = (across.median() / 0.6745).clamp_min(_LEAST_NOISE / K[0, 0])
     moved = (moved * along).sum(-1)

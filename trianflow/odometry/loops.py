@@ -6,7 +6,8 @@ A false loop bends a whole trajectory, a missed one costs little: each test belo
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -17,19 +18,20 @@ from torch import Tensor
 
 from trianflow.geometry.camera import backproject, project, transform
 from trianflow.geometry.scale import robust_scale
-from trianflow.odometry.pose_graph import Edge, scale_of
+from trianflow.odometry.pose_graph import Edge, corrected_trajectory, optimise_pose_graph, scale_of
 from trianflow.pose.pnp import refine_pnp, solve_pnp
 from trianflow.pose.two_view import TwoViewStatus, solve_two_view
+from trianflow.trajectory import Trajectory
 
 # A key frame every so many median depths of the way, and at every such turn.
-_SPACING, _TURN = 0.15, math.radians(10)
-_FEATURES, _MIN_FEATURES = 1000, 50
+_SPACING, _TURN = 0.25, math.radians(10)
+_FEATURES, _MIN_FEATURES = 500, 50
 # Key frames between the two of a loop, and the distance of its ends as a share of the way between them.
 _GAP, _RETURN = 20, 0.5
 _WORDS = 32
 _CANDIDATES = 3
 _RATIO = 0.8
-_MIN_INLIERS, _STRONG = 25, 80
+_MIN_INLIERS = 25
 # Reprojection error of an inlier: pixels at least, and share of the focal length.
 _REACH = 2.0, 0.004
 # Doubt of a depth (log), and of the scale between two key frames (log).
@@ -46,11 +48,19 @@ _SIGMA = 0.005, 0.03, 0.05
 _PATIENCE = 3
 
 
-@dataclass(frozen=True, eq=False)
-class Loop(Edge):
-    """An edge between a key frame and one of long ago, and the points that both directions of it explain."""
+@dataclass(frozen=True)
+class Closed:
+    """A trajectory with its loops closed.
 
-    inliers: int
+    Attributes:
+        trajectory: in the unit of its first key frame; as it was where no loop is kept.
+        rows: `(L, 2)` int64, of every loop that was found: the rows of its two frames, the earlier first.
+        kept: `(L,)` bool, False for a loop that the odometry or the others contradict.
+    """
+
+    trajectory: Trajectory
+    rows: np.ndarray
+    kept: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,7 @@ class _Place:
 
 
 class LoopCloser:
-    """Finds loops while a trajectory grows; keeps about 160 kB a key frame, and no images.
+    """Finds loops while a trajectory grows; keeps some 90 kB a key frame, and no images.
 
     Retrieval by VLAD of rootSIFT over words that are learnt from the first key frames; then matches, two-view geometry,
     the pose of each key frame from the points of the other, and the scale between the depths of both.
@@ -86,7 +96,7 @@ class LoopCloser:
         K: `(3, 3)` intrinsics of all images, which are without distortion.
 
     Attributes:
-        indices: frame of each key frame; their places in this list are what `Loop.a` and `Loop.b` count.
+        indices: row of each key frame in the trajectory; the `a` and `b` of a loop count their places in this list.
         loops: all that were accepted.
 
     Source: Jegou et al., "Aggregating local descriptors into a compact image representation", CVPR 2010;
@@ -95,19 +105,19 @@ class LoopCloser:
 
     def __init__(self, K: Tensor) -> None:
         self.indices: list[int] = []
-        self.loops: list[Loop] = []
+        self.loops: list[Edge] = []
         self._K = K.double()
         self._sift = cv2.SIFT.create(_FEATURES, contrastThreshold=0.02)
         self._places: list[_Place] = []
         self._words = np.zeros((0, 128), np.float32)
         self._looks = np.zeros((64, _WORDS * 128), np.float32)  # a row a key frame, grown by doubling
-        self._recent: list[Loop] = []  # verified lately, accepted or not
+        self._recent: list[Edge] = []  # verified lately, accepted or not
 
-    def add(self, index: int, image: np.ndarray, T_wc: np.ndarray, p: np.ndarray, depth: np.ndarray) -> list[Loop]:
+    def add(self, index: int, image: np.ndarray, T_wc: np.ndarray, p: np.ndarray, depth: np.ndarray) -> list[Edge]:
         """Offer a frame; it becomes a key frame of the pose graph where it is far enough from the last one.
 
         Args:
-            index: of the frame, growing.
+            index: row of the frame in the trajectory, growing.
             image: `(H, W)` or `(H, W, 3)` uint8, without distortion.
             T_wc: `(4, 4)` float64 camera to world, any unit.
             p, depth: `(M, 2)` pixels and `(M,)` depths along z, in the same unit, of the structure in this frame.
@@ -141,6 +151,28 @@ class LoopCloser:
         self._remember()
         return self._search()
 
+    def closed(self, raw: Trajectory, breaks: Collection[int] = (), metres: np.ndarray | None = None) -> Closed | None:
+        """A trajectory with the loops closed.
+
+        Args:
+            raw: of all frames so far, as they are known now.
+            breaks: rows of it before which the odometry was lost.
+            metres: where it is in metres: `(F,)`, how many of them the unit has in which each frame was offered. Its
+                scale is left as it is then.
+
+        Returns:
+            None where no loop was found.
+        """
+        if not self.loops:
+            return None
+        rows = np.array(self.indices)
+        loops = self.loops if metres is None else [_in_metres(loop, metres[rows]) for loop in self.loops]
+        cuts = {int(node) for node in np.searchsorted(rows, sorted(breaks))} - {0, len(rows)}
+        graph = optimise_pose_graph(raw.T_wc[rows], loops, cuts, metres is not None)
+        T_wc = corrected_trajectory(raw.T_wc, self.indices, graph.S_wc) if graph.kept.any() else raw.T_wc
+        ends = np.array([(loop.a, loop.b) for loop in loops])
+        return Closed(Trajectory(raw.times, T_wc), rows[ends], graph.kept)
+
     def _is_due(self, T_wc: np.ndarray) -> bool:
         """Whether a camera has moved enough since the last key frame."""
         if not self._places:
@@ -165,7 +197,7 @@ class LoopCloser:
         for i, place in enumerate(new, count - len(new)):
             self._looks[i] = _vlad(_root_sift(place), self._words)
 
-    def _search(self) -> list[Loop]:
+    def _search(self) -> list[Edge]:
         """The loops that the last key frame brings."""
         b = len(self._places) - 1
         place, before = self._places[b], self._places[: max(b - _GAP + 1, 0)]
@@ -179,7 +211,7 @@ class LoopCloser:
                 return self._accepted(loop)
         return []
 
-    def _verified(self, a: int, b: int) -> Loop | None:
+    def _verified(self, a: int, b: int) -> Edge | None:
         """The loop between two key frames, where every test is passed."""
         place_a, place_b, K = self._places[a], self._places[b], self._K
         p_a, p_b, depth_a, depth_b = _matches(place_a, place_b)
@@ -207,22 +239,20 @@ class LoopCloser:
         S_ba[:3] *= math.exp(-growth / 2)  # the mean of both directions
         doubts = (math.hypot(x, floor) for x, floor in zip((turn, shift, growth / 2), _SIGMA))
         rotation, translation, scale = doubts
-        inliers = min(int(there.inlier.sum()), int(back.inlier.sum()))
-        return Loop(a, b, S_ba, (rotation, translation * place_b.typical, scale), inliers)
+        return Edge(a, b, S_ba, (rotation, translation * place_b.typical, scale))
 
-    def _accepted(self, loop: Loop) -> list[Loop]:
-        """What is certain now: a loop that a recent one confirms, and that one; or a strong one that none denies."""
+    def _accepted(self, loop: Edge) -> list[Edge]:
+        """What is certain now: a loop that a recent one confirms, and that one."""
         recent = [other for other in self._recent if loop.b - other.b <= _PATIENCE]
         agreeing = [other for other in recent if self._agree(other, loop)]
         self._recent = [*recent, loop]
-        strong = loop.inliers >= _STRONG and len(agreeing) == len(recent)
-        if not (agreeing or strong):
+        if not agreeing:
             return []
         new = [found for found in [*agreeing, loop] if found not in self.loops]
         self.loops += new
         return new
 
-    def _agree(self, e: Loop, f: Loop) -> bool:
+    def _agree(self, e: Edge, f: Edge) -> bool:
         """Whether two loops are one, by the odometry between their ends."""
         T_wa, T_wb, T_wc, T_wd = (self._places[i].T_wc for i in (e.a, e.b, f.a, f.b))
         S_dc = np.linalg.inv(T_wd) @ T_wb @ e.S_ba @ np.linalg.inv(T_wa) @ T_wc
@@ -255,6 +285,14 @@ def _resect(p_a: Tensor, depth_a: Tensor, p_b: Tensor, depth_b: Tensor, K: Tenso
     S_ba = T_ba.numpy().copy()
     S_ba[:3] *= float(unit.scale)
     return _Resection(S_ba, pnp.inlier)
+
+
+def _in_metres(loop: Edge, metres: np.ndarray) -> Edge:
+    """A loop between key frames whose units have so many `metres` `(N,)`."""
+    S_ba, (turn, shift, growth) = loop.S_ba.copy(), loop.sigma
+    S_ba[:3] *= metres[loop.b]
+    S_ba[:3, :3] /= metres[loop.a]
+    return replace(loop, S_ba=S_ba, sigma=(turn, shift * float(metres[loop.b]), growth))
 
 
 def _difference(S: np.ndarray) -> tuple[float, float, float]:

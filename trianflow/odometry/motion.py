@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from trianflow.config import OdometryConfig
+from trianflow.flow.interface import FlowPair
+from trianflow.flow.matches import select_matches
+from trianflow.flow.occlusion import flow_quality
 from trianflow.geometry.camera import backproject
 from trianflow.geometry.scale import robust_scale
 from trianflow.odometry.pair import KeyFrame, KnownPoints, Motion, Pair
 from trianflow.odometry.preparation import Preparation
 from trianflow.odometry.step import StepStatus
-from trianflow.odometry.structure import Structure, measure_depth
+from trianflow.odometry.structure import Structure, follow, measure_depth
 from trianflow.pose.pnp import pnp_cost, refine_pnp, reprojection, solve_pnp
-from trianflow.pose.two_view import TwoViewStatus
+from trianflow.pose.two_view import TwoViewStatus, solve_two_view
 
 # Points of known depth below which there is nothing to lean on.
 _MIN_POINTS = 50
@@ -26,8 +32,21 @@ def noise_of(pair: Pair) -> float:
     return max(float(pair.view.noise), 0.1)
 
 
+def depth_at(depth: np.ndarray, p: Tensor) -> Tensor:
+    """Depths `(H, W)` at the pixels `(N, 2)` nearest to p, float64, NaN where unknown."""
+    column, row = p.round().long().unbind(-1)
+    found = torch.from_numpy(depth)[row, column].double()
+    return torch.where(found > 0, found, torch.nan)
+
+
 class MotionSolver:
     """The motion since the key frame, with its length.
+
+    Depth sets the length where each pair stands by itself. Where a window carries the scale, depth only helps out,
+    and its scale is fused over time (`odometry.metric`).
+
+    Attributes:
+        carries: whether a window does.
 
     Args:
         K: `(3, 3)` float64 intrinsics.
@@ -37,8 +56,51 @@ class MotionSolver:
 
     def __init__(self, K: Tensor, config: OdometryConfig, preparation: Preparation) -> None:
         self._K, self._config, self._preparation = K, config, preparation
+        self.carries = False
 
-    def solve(self, pair: Pair, key: KeyFrame, structure: Structure, predicted: Tensor, travelled: float) -> Motion:
+    @property
+    def _structured(self) -> bool:
+        """Whether the structure may set a length."""
+        return self.carries or self._config.scale in ("auto", "structure")
+
+    def compare(self, flow: FlowPair, structure: Structure) -> Pair:
+        """Matches, their two-view geometry, and where the points of the structure have gone."""
+        settings = self._config.matches
+        stride = settings.stride_for(*flow.flow_ab.shape[-2:])
+        quality = flow_quality(flow, settings.alpha, settings.beta, stride)
+        matches = select_matches(
+            flow.flow_ab,
+            quality.score,
+            settings.count,
+            settings.ratio,
+            settings.cell,
+            stride,
+            self._config.seed,
+        )
+        view = solve_two_view(
+            matches.p_a.double(),
+            matches.p_b.double(),
+            self._K,
+            matches.valid,
+            self._config.two_view,
+            self._config.seed,
+        )
+        overlap = float((quality.consistent & (quality.visible > 0.5)).float().mean())
+        return Pair(flow, matches, view, overlap, *self.follow(structure, flow))
+
+    def follow(self, structure: Structure, flow: FlowPair) -> tuple[Tensor, Tensor]:
+        """Where a flow takes the points of the structure `(M, 2)`, and which of them arrive `(M,)`."""
+        return follow(structure.p, flow, self._config.matches.alpha / 3, self._config.matches.beta)
+
+    def solve(
+        self,
+        pair: Pair,
+        key: KeyFrame,
+        structure: Structure,
+        predicted: Tensor,
+        travelled: float,
+        unit: float | None,
+    ) -> Motion:
         """The motion since the key frame, by the best means at hand.
 
         Args:
@@ -47,6 +109,7 @@ class MotionSolver:
             structure: points in the key frame.
             predicted: `(4, 4)` key frame to current camera by constant velocity, for a pair that tells nothing.
             travelled: way since the key frame at the last speed, for a pair that does not tell its length.
+            unit: of the depth, in units of the trajectory; None where depth is not to be used.
         """
         view, T_unit = pair.view, pair.view.T_ba[0].double()
         usable = pair.matches.valid[0]
@@ -54,9 +117,11 @@ class MotionSolver:
         if pair.status is TwoViewStatus.STATIC:
             return Motion(torch.eye(4, dtype=torch.float64), StepStatus.STATIC, inlier_ratio=ratio)
         solved = pair.status in (TwoViewStatus.OK, TwoViewStatus.PLANAR)
-        two_view = self._scaled(pair, key, structure, travelled) if solved else None
-        known = self._known_points(pair, key, structure)
-        if known is not None and (known.source == "depth" or two_view is None or two_view.status is StepStatus.PLANAR):
+        two_view = self._scaled(pair, key, structure, travelled, unit) if solved else None
+        known = self._known_points(pair, key, structure, unit)
+        if known is not None and (
+            two_view is None or two_view.status is StepStatus.PLANAR or (known.source == "depth" and not self.carries)
+        ):
             T_ck = self._pose_of_known(known, two_view, noise_of(pair))
             if T_ck is not None:
                 status = two_view.status if two_view is not None else StepStatus.PNP
@@ -71,6 +136,19 @@ class MotionSolver:
         reason = pair.status.name.lower().replace("_", " ")
         return Motion(predicted, StepStatus.LOST, inlier_ratio=ratio, note=f"{reason}: constant velocity")
 
+    def learn(self, structure: Structure, pair: Pair, motion: Motion) -> Structure:
+        """The structure with this pair's depths fused into it, and with new points where there are none."""
+        noise = noise_of(pair)
+        log_depth, variance = measure_depth(structure.p, pair.p_b, motion.T_ck, self._K, noise)
+        log_depth = torch.where(pair.followed, log_depth, torch.nan)
+        structure = structure.fused(log_depth, variance)
+        inlier = pair.view.inlier[0]
+        p_a, p_b = pair.matches.p_a[0].double()[inlier], pair.matches.p_b[0].double()[inlier]
+        log_depth, variance = measure_depth(p_a, p_b, motion.T_ck, self._K, noise)
+        height, width = pair.flow.flow_ab.shape[-2:]
+        spacing = math.sqrt(width * height / (1.5 * self._config.points))
+        return structure.extended(p_a, log_depth, variance, self._config.points, spacing)
+
     def _pose_of_known(self, known: KnownPoints, two_view: Motion | None, noise: float) -> Tensor | None:
         """The pose that points of known depth give: from the start, two-view geometry or PnP, that explains them."""
         data = (known.X_a, known.p_b, self._K, noise, known.log_sigma)
@@ -81,9 +159,9 @@ class MotionSolver:
         poses = [refine_pnp(start, *data) for start in starts]
         return min(poses, key=lambda T_ck: pnp_cost(T_ck, *data), default=None)
 
-    def _scaled(self, pair: Pair, key: KeyFrame, structure: Structure, travelled: float) -> Motion:
+    def _scaled(self, pair: Pair, key: KeyFrame, structure: Structure, travelled: float, unit: float | None) -> Motion:
         """The motion of two-view geometry with the length of its translation."""
-        length, source = self._length(pair, key, structure, travelled)
+        length, source = self._length(pair, key, structure, travelled, unit)
         T_ck = pair.view.T_ba[0].double().clone()
         T_ck[:3, 3] *= length
         status = StepStatus.OK if pair.status is TwoViewStatus.OK else StepStatus.PLANAR
@@ -91,47 +169,43 @@ class MotionSolver:
         note = "scale from the last speed" if source == "velocity" else ""
         return Motion(T_ck, status, source, ratio, note, measured=True)
 
-    def _depth_at(self, key: KeyFrame, p: Tensor) -> Tensor | None:
-        """Depth of the key frame at pixels `(N, 2)`, NaN where unknown; None without a depth source."""
-        if key.prepared.depth is None or self._config.scale not in ("auto", "depth"):
-            return None
-        column, row = p.round().long().unbind(-1)
-        depth = torch.from_numpy(key.prepared.depth)[row, column].double()
-        return torch.where(depth > 0, depth, torch.nan)
-
-    def _known_points(self, pair: Pair, key: KeyFrame, structure: Structure) -> KnownPoints | None:
+    def _known_points(self, pair: Pair, key: KeyFrame, structure: Structure, unit: float | None) -> KnownPoints | None:
         """Points of known depth in the key frame: of the depth source, else of the structure."""
         p_a, p_b, valid = pair.matches.p_a[0].double(), pair.matches.p_b[0].double(), pair.matches.valid[0]
-        depth = self._depth_at(key, p_a)
-        if depth is not None:
+        if key.prepared.depth is not None and unit is not None:
+            depth = unit * depth_at(key.prepared.depth, p_a)
             good = valid & depth.isfinite()
             if int(good.sum()) >= _MIN_POINTS:
                 X_a = backproject(p_a[good], depth[good], self._K)
                 log_sigma = torch.full_like(depth[good], self._preparation.depth_noise)
                 return KnownPoints(X_a, p_b[good], log_sigma, self._preparation.depth_source)
-        if self._config.scale in ("auto", "structure") and int(pair.followed.sum()) >= _MIN_POINTS:
+        if self._structured and int(pair.followed.sum()) >= _MIN_POINTS:
             structure = structure.select(pair.followed)
             X_a = structure.points(self._K)
             return KnownPoints(X_a, pair.p_b[pair.followed], structure.variance.sqrt(), "structure")
         return None
 
-    def _length(self, pair: Pair, key: KeyFrame, structure: Structure, travelled: float) -> tuple[float, str]:
+    def _length(
+        self, pair: Pair, key: KeyFrame, structure: Structure, travelled: float, unit: float | None
+    ) -> tuple[float, str]:
         """Length of the translation since the key frame, and where it comes from."""
         if self._config.scale == "unit":
             return 1.0, "unit"
         T_unit, noise = pair.view.T_ba[0].double(), noise_of(pair)
-        p_a, p_b, inlier = pair.matches.p_a[0].double(), pair.matches.p_b[0].double(), pair.view.inlier[0]
-        depth = self._depth_at(key, p_a)
-        if depth is not None:
-            measured, variance = measure_depth(p_a, p_b, T_unit, self._K, noise)
-            variance = torch.where(inlier, variance + self._preparation.depth_noise**2, torch.nan)
-            found = robust_scale(measured.exp(), depth, variance, _MIN_POINTS)
+        known: dict[str, tuple[Tensor, ...]] = {}  # pixels in both frames, depths, variance of their logarithm
+        if key.prepared.depth is not None and unit is not None:
+            p_a = pair.matches.p_a[0].double()
+            variance = torch.where(pair.view.inlier[0], self._preparation.depth_noise**2, torch.nan)
+            depth = unit * depth_at(key.prepared.depth, p_a)
+            known[self._preparation.depth_source] = p_a, pair.matches.p_b[0].double(), depth, variance
+        if len(structure) and self._structured:
+            variance = torch.where(pair.followed, structure.variance, torch.nan)
+            known["structure"] = structure.p, pair.p_b, structure.log_depth.exp(), variance
+        first = "structure" if self.carries else self._preparation.depth_source
+        for source in sorted(known, key=lambda source: source != first):
+            p_a, p_b, depth, variance = known[source]
+            measured, doubt = measure_depth(p_a, p_b, T_unit, self._K, noise)
+            found = robust_scale(measured.exp(), depth, doubt + variance, _MIN_POINTS)
             if bool(found.ok) and float(found.log_sigma) < _MAX_SCALE_SIGMA:
-                return float(found.scale), self._preparation.depth_source
-        if len(structure) and self._config.scale != "depth":
-            measured, variance = measure_depth(structure.p, pair.p_b, T_unit, self._K, noise)
-            variance = torch.where(pair.followed, variance + structure.variance, torch.nan)
-            found = robust_scale(measured.exp(), structure.log_depth.exp(), variance, _MIN_POINTS)
-            if bool(found.ok) and float(found.log_sigma) < _MAX_SCALE_SIGMA:
-                return float(found.scale), "structure"
+                return float(found.scale), source
         return (travelled, "velocity") if travelled > 0 else (1.0, "unit")

@@ -17,29 +17,26 @@ from torch import Tensor
 from trianflow.config import OdometryConfig
 from trianflow.data.frames import Frame
 from trianflow.depth.interface import DepthEstimator
-from trianflow.errors import TrianflowError, UsageError
-from trianflow.flow.interface import FlowEstimator, FlowPair
-from trianflow.flow.matches import select_matches
-from trianflow.flow.occlusion import flow_quality
+from trianflow.errors import TrianflowError
+from trianflow.flow.interface import FlowEstimator
 from trianflow.geometry.camera import Camera, invert_pose
 from trianflow.odometry.estimators import Estimators
-from trianflow.odometry.loops import LoopCloser
+from trianflow.odometry.loops import Closed, LoopCloser
 from trianflow.odometry.metric import MetricScale
-from trianflow.odometry.motion import MotionSolver, noise_of
+from trianflow.odometry.motion import MotionSolver
 from trianflow.odometry.pair import Guess, KeyFrame, Motion, Pair
-from trianflow.odometry.pose_graph import corrected_trajectory, optimise_pose_graph
 from trianflow.odometry.preparation import Preparation, with_next
-from trianflow.odometry.speed import SpeedFile
 from trianflow.odometry.step import Step, StepStatus
-from trianflow.odometry.structure import Structure, follow, measure_depth
+from trianflow.odometry.structure import Structure
 from trianflow.odometry.window import SlidingWindow
-from trianflow.pose.two_view import solve_two_view
 from trianflow.trajectory import Trajectory
 
 # Smaller images than this have no optical flow.
 _MIN_SIZE = 16
 # Points whose log depth is known better than this take part in the search for loops.
 _SURE = 0.1
+# Of measured depth, every so many rows and columns do.
+_EVERY = 8
 
 
 class VisualOdometry:
@@ -52,8 +49,12 @@ class VisualOdometry:
         depth: of frames that carry none, for the scale `depth`; by default that of the configured weights, loaded
             when the first frame carries none.
 
+    Attributes:
+        metric: what is known of metres.
+
     Raises:
-        UsageError: weights, device or file of speeds that do not exist, or loops asked for together with metres.
+        UsageError: weights, device or file of speeds that do not exist.
+        TrianflowError: the speeds cannot be read.
 
     Example:
         >>> vo = VisualOdometry(Camera.from_file("calib.txt"))  # doctest: +SKIP
@@ -78,11 +79,7 @@ class VisualOdometry:
         self._key: KeyFrame | None = None
         self._structure = Structure.empty()
         self._window: SlidingWindow | None = None
-        speed = SpeedFile.load(self.config.speed) if self.config.speed is not None else None
-        wanted = self.config.camera_height is not None or speed is not None
-        self._metric = MetricScale(self._K, self.config.camera_height, speed) if wanted else None
-        if wanted and self.config.loops:
-            raise UsageError("loops do not go with metres yet: leave out loops, or camera_height and speed")
+        self.metric = MetricScale(self._K, self.config, self._preparation)
         self._closer = LoopCloser(self._K) if self.config.loops else None
         self._breaks: set[int] = set()  # rows before which the structure was lost
         self._size = (self.camera.width, self.camera.height)
@@ -124,8 +121,8 @@ class VisualOdometry:
     @property
     def trajectory(self) -> Trajectory:
         """All poses so far, as the key frames after them have corrected them."""
-        if self._metric is not None:
-            poses = self._metric.corrected(np.array(self._key_poses), self._relative)
+        if self.metric.known:
+            poses = self.metric.corrected(np.array(self._key_poses), self._relative)
         else:
             poses = np.array([self._key_poses[key] @ T for key, T in self._relative]).reshape(-1, 4, 4)
         return Trajectory(np.array(self._times, dtype=np.float64), poses)
@@ -134,11 +131,6 @@ class VisualOdometry:
     def radial(self) -> float | None:
         """Residual radial distortion as estimated (`geometry.radial.straighten`); None without a window."""
         return None if self._window is None else self._window.radial
-
-    @property
-    def loops(self) -> int:
-        """Number of loops that were found."""
-        return 0 if self._closer is None else len(self._closer.loops)
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[Step]:
         """`track` for each of many frames, with the next flow computed while a pose is solved: same steps, sooner.
@@ -171,7 +163,10 @@ class VisualOdometry:
             self._key_poses.append(step.T_wc)
         T_kc = np.linalg.inv(self._key_poses[-1]) @ step.T_wc
         self._relative.append((len(self._key_poses) - 1, T_kc))
-        return step if self._metric is None else replace(step, T_wc=self._metric.place(T_kc))
+        if not self.metric.known:
+            return step
+        scale = step.scale * self.metric.factor
+        return replace(step, T_wc=self.metric.place(T_kc), scale=scale, scale_sigma=self.metric.sigma)
 
     def _track(self, frame: Frame, upcoming: Frame | None) -> Step:
         image = frame.image
@@ -188,21 +183,17 @@ class VisualOdometry:
         self._last_image, self._size = image, image.shape[1::-1]
         prepared = guess.prepared if guess else self._preparation.prepare(frame)
         encoded = prepared.encoded
-        if prepared.depth is not None and not self._measures:
-            self._measures = True
-            if self.config.scale == "auto":
-                self._window = None
+        self._measures |= prepared.depth is not None
         if self._key is None:
             self._key = KeyFrame(frame.index, frame.time, prepared, torch.from_numpy(row.T_wc))
             self._last_T_wc = row.T_wc
             if not self._key_poses:
                 self._key_poses.append(row.T_wc)
-            measures = self._measures and self.config.scale in ("auto", "depth")
-            if measures and self._preparation.depth_source == "depth":
-                self._metric = None  # depth tells metres better
-            if self.config.window.frames and self.config.scale in ("auto", "structure") and not measures:
+            by_depth = self.config.scale == "auto" and prepared.depth is not None
+            if self.config.window.frames and self.config.scale != "unit" and not by_depth:
                 self._window = SlidingWindow(self._K, self.config.window)
                 self._window.restart(len(self._key_poses) - 1, invert_pose(self._key.T_wc))
+                self._solver.carries = self.metric.carries = True
             return replace(row, status=StepStatus.FIRST)
         key = self._key
         right = guess is not None and guess.start is key.prepared.encoded
@@ -211,20 +202,20 @@ class VisualOdometry:
             assert upcoming is not None
             start = encoded if self._advances else key.prepared.encoded
             self._ahead = (upcoming, self._pool.submit(self._look_ahead, start, upcoming))
-        pair = self._compare(flow)
+        pair = self._solver.compare(flow, self._structure)
         predicted = invert_pose(torch.from_numpy(self._predict(frame.time))) @ key.T_wc
         travelled = self._speed * max(frame.time - key.time, 0.0)
-        motion = self._solver.solve(pair, key, self._structure, predicted, travelled)
+        motion = self._solver.solve(pair, key, self._structure, predicted, travelled, self._depth_unit())
         T_wc = key.T_wc @ invert_pose(motion.T_ck)
         if motion.measured:
-            self._filter(pair, motion)
+            self._structure = self._solver.learn(self._structure, pair, motion)
             if motion.scale_source != "velocity" and frame.time > key.time:
                 self._speed = float(motion.T_ck[:3, 3].norm()) / (frame.time - key.time)
         self._lost = self._lost + 1 if motion.status is StepStatus.LOST else 0
         self._advances = self._is_new_key(pair, motion)
-        shares: dict[str, float] = {}
+        told: dict[str, Any] = {}
         if self._advances:
-            T_wc, shares = self._advance(pair, motion, T_wc, key.time, frame.time)
+            T_wc, told = self._advance(pair, key, motion, T_wc, frame.time)
             self._key = KeyFrame(frame.index, frame.time, prepared, T_wc)
             self._look_for_loops()
         self._last_T_wc = T_wc.numpy()
@@ -237,23 +228,24 @@ class VisualOdometry:
             parallax=float(pair.view.parallax),
             scale=float((T_wc[:3, 3] - key.T_wc[:3, 3]).norm()),
             scale_source=motion.scale_source,
-            shares=shares,
             key_frame=key.index,
             note=motion.note,
+            **told,
         )
 
     def _advance(
-        self, pair: Pair, motion: Motion, T_wc: Tensor, start: float, end: float
-    ) -> tuple[Tensor, dict[str, float]]:
+        self, pair: Pair, key: KeyFrame, motion: Motion, T_wc: Tensor, end: float
+    ) -> tuple[Tensor, dict[str, Any]]:
         """Make the current frame the key frame: the structure moves on, the window adjusts, metres are measured.
 
         Returns:
-            The pose of the frame, and the shares of the sources of its scale.
+            The pose of the frame, and what is known of it beside: fields of `Step`.
         """
         lost = motion.status is StepStatus.LOST
-        moved = self._structure.moved(motion.T_ck, self._K, *self._follow(pair.flow))
+        moved = self._structure.moved(motion.T_ck, self._K, *self._solver.follow(self._structure, pair.flow))
         self._structure = Structure.empty() if lost else moved
-        number = len(self._key_poses)
+        number, radial = len(self._key_poses), 0.0
+        told: dict[str, Any] = {}
         if lost:
             self._breaks.add(len(self._times))
         if self._window is not None and lost:
@@ -263,36 +255,61 @@ class VisualOdometry:
             self._structure = self._structure.scaled(step.scale)
             self._speed *= step.scale
             T_wc = invert_pose(step.T_cw)
-            for key, T_cw in self._window.poses.items():
-                if key < number:
-                    self._key_poses[key] = invert_pose(T_cw).numpy()
+            for older, T_cw in self._window.poses.items():
+                if older < number:
+                    self._key_poses[older] = invert_pose(T_cw).numpy()
+            radial, told = self._window.radial, {"tracks": step.points, "window": step.note}
         self._key_poses.append(T_wc.numpy())
-        if self._metric is None:
-            return T_wc, {}
         T_step = np.linalg.inv(self._key_poses[-2]) @ self._key_poses[-1]
         T_ba = torch.from_numpy(np.linalg.inv(T_step))
-        measured = self._metric.measure(pair, T_ba, start, end) if motion.measured else {}
-        return T_wc, self._metric.advance(T_step, measured, lost).shares
+        measured = self.metric.measure(pair, key, T_ba, end, radial) if motion.measured else {}
+        fused = self.metric.advance(T_step, measured, lost)
+        if math.isfinite(fused.sigma):
+            told["shares"] = fused.shares
+        return T_wc, told
 
     def _look_for_loops(self) -> None:
         """Compare the new key frame with the places seen before."""
         if self._closer is None or self._key is None:
             return
-        sure = self._structure.variance < _SURE**2
-        p, depth = self._structure.p[sure].numpy(), self._structure.log_depth[sure].exp().numpy()
-        self._closer.add(len(self._times), self._key.prepared.image, self._key.T_wc.numpy(), p, depth)
+        seen = self._key.prepared
+        unit = self._depth_unit()
+        if seen.depth is not None and unit is not None and self._has_depth:
+            row, column = (seen.depth[::_EVERY, ::_EVERY] > 0).nonzero()
+            p, depth = _EVERY * np.stack([column, row], 1), unit * seen.depth[_EVERY * row, _EVERY * column]
+        else:
+            sure = self._structure.variance < _SURE**2
+            p, depth = self._structure.p[sure].numpy(), self._structure.log_depth[sure].exp().numpy()
+        self._closer.add(len(self._times), seen.image, self._key.T_wc.numpy(), p.astype(np.float64), depth)
 
-    def closed(self) -> Trajectory | None:
+    def closed(self) -> Closed | None:
         """The trajectory with its loops closed, in its own unit; None where none was found or looked for."""
-        if self._closer is None or not self._closer.loops:
+        if self._closer is None:
             return None
-        raw = self.trajectory
-        rows = self._closer.indices
-        nodes = {node for node, row in enumerate(rows) for cut in self._breaks if rows[node - 1] < cut <= row and node}
-        graph = optimise_pose_graph(raw.T_wc[rows], self._closer.loops, sorted(nodes))
-        if not any(graph.kept):
+        metres = None
+        if self.metric.known:
+            steps = self.metric.metres(np.array(self._key_poses))
+            metres = np.array([steps[max(key - 1, 0)] for key, _ in self._relative])
+        elif self._has_depth:
+            metres = np.ones(len(self._times))
+        return self._closer.closed(self.trajectory, self._breaks, metres)
+
+    @property
+    def _has_depth(self) -> bool:
+        """Whether measured depth tells the scale."""
+        return self._measures and self._preparation.depth_source == "depth" and self.config.scale in ("auto", "depth")
+
+    def _depth_unit(self) -> float | None:
+        """Of the depth source, in units of the trajectory; None where it is not for use, or not to be compared yet."""
+        if self.config.scale not in ("auto", "depth"):
             return None
-        return Trajectory(raw.times, corrected_trajectory(raw.T_wc, rows, graph.S_wc))
+        if self._window is None:
+            return 1.0
+        if self._preparation.depth_source == "network" and self.metric.wants_metres:
+            return None
+        if self.metric.known:
+            return 1 / self.metric.factor
+        return None if len(self._structure) else 1.0
 
     def _size_problem(self, image: np.ndarray) -> str | None:
         width, height = self._size
@@ -338,46 +355,6 @@ class VisualOdometry:
         T[:3, :3] = Rotation.from_rotvec(self._velocity[0] * seconds).as_matrix()
         T[:3, 3] = self._velocity[1] * seconds
         return self._last_pose @ T
-
-    def _follow(self, flow: FlowPair) -> tuple[Tensor, Tensor]:
-        return follow(self._structure.p, flow, self.config.matches.alpha / 3, self.config.matches.beta)
-
-    def _compare(self, flow: FlowPair) -> Pair:
-        settings = self.config.matches
-        stride = settings.stride_for(*flow.flow_ab.shape[-2:])
-        quality = flow_quality(flow, settings.alpha, settings.beta, stride)
-        matches = select_matches(
-            flow.flow_ab,
-            quality.score,
-            settings.count,
-            settings.ratio,
-            settings.cell,
-            stride,
-            self.config.seed,
-        )
-        view = solve_two_view(
-            matches.p_a.double(),
-            matches.p_b.double(),
-            self._K,
-            matches.valid,
-            self.config.two_view,
-            self.config.seed,
-        )
-        overlap = float((quality.consistent & (quality.visible > 0.5)).float().mean())
-        return Pair(flow, matches, view, overlap, *self._follow(flow))
-
-    def _filter(self, pair: Pair, motion: Motion) -> None:
-        """Fuse this pair's depths into the structure, and add points where there are none."""
-        noise = noise_of(pair)
-        log_depth, variance = measure_depth(self._structure.p, pair.p_b, motion.T_ck, self._K, noise)
-        log_depth = torch.where(pair.followed, log_depth, torch.nan)
-        self._structure = self._structure.fused(log_depth, variance)
-        inlier = pair.view.inlier[0]
-        p_a, p_b = pair.matches.p_a[0].double()[inlier], pair.matches.p_b[0].double()[inlier]
-        log_depth, variance = measure_depth(p_a, p_b, motion.T_ck, self._K, noise)
-        height, width = pair.flow.flow_ab.shape[-2:]
-        spacing = math.sqrt(width * height / (1.5 * self.config.points))
-        self._structure = self._structure.extended(p_a, log_depth, variance, self.config.points, spacing)
 
     def _is_new_key(self, pair: Pair, motion: Motion) -> bool:
         """Whether the current frame is to be the next key frame."""

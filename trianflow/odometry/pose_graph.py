@@ -53,7 +53,9 @@ class PoseGraph:
     kept: np.ndarray
 
 
-def optimise_pose_graph(T_wc: np.ndarray, loops: Sequence[Edge], breaks: Collection[int] = ()) -> PoseGraph:
+def optimise_pose_graph(
+    T_wc: np.ndarray, loops: Sequence[Edge], breaks: Collection[int] = (), metric: bool = False
+) -> PoseGraph:
     """The similarities that best explain the odometry between consecutive key frames and the loops.
 
     Levenberg-Marquardt with sparse normal equations. Under a Cauchy loss a loop pulls the trajectory along until it is
@@ -65,6 +67,7 @@ def optimise_pose_graph(T_wc: np.ndarray, loops: Sequence[Edge], breaks: Collect
         loops: between any two of them.
         breaks: numbers of the key frames before which the odometry was lost: their steps, and the units before and
             after, are little more than a guess.
+        metric: the trajectory is in metres, and so are the loops: the scale of every key frame is left alone.
 
     Returns:
         `PoseGraph`; the odometry unchanged where there are no loops.
@@ -77,16 +80,19 @@ def optimise_pose_graph(T_wc: np.ndarray, loops: Sequence[Edge], breaks: Collect
     odometry = odometry_edges(T_wc, breaks)
     graph, count = _Graph.of([*odometry, *loops]), len(odometry)
     nodes, weight = _Nodes.of(T_wc), np.ones(count + len(loops))
+    free = np.arange(7, 7 * len(T_wc))  # the first key frame stays
+    if metric:
+        free = free[free % 7 != 6]
     for width in (9, 3, 1):
         for _ in range(20):
             before = weight[count:].copy()
             weight[count:] = 1 / (1 + _squared(nodes, graph)[count:] / (width * _OUTLIER))
-            nodes = _adjust(nodes, graph, weight, steps=1)
+            nodes = _adjust(nodes, graph, weight, free, steps=1)
             if np.allclose(before, weight[count:], rtol=0.02, atol=0):
                 break
     for _ in range(2):
         weight[count:] = _squared(nodes, graph)[count:] <= _OUTLIER
-        nodes = _adjust(nodes, graph, weight, steps=10)
+        nodes = _adjust(nodes, graph, weight, free, steps=10)
     return PoseGraph(nodes.matrices(), weight[count:] > 0)
 
 
@@ -214,18 +220,19 @@ def _squared(nodes: _Nodes, graph: _Graph) -> np.ndarray:
     return (graph.residuals(nodes) ** 2).sum(1)
 
 
-def _adjust(nodes: _Nodes, graph: _Graph, weight: np.ndarray, steps: int) -> _Nodes:
-    """Levenberg-Marquardt at given weights `(E,)` of the edges; the first node stays."""
+def _adjust(nodes: _Nodes, graph: _Graph, weight: np.ndarray, free: np.ndarray, steps: int) -> _Nodes:
+    """Levenberg-Marquardt at given weights `(E,)` of the edges, over the parameters whose numbers are `free`."""
     damping, root = 1e-6, diags(np.repeat(np.sqrt(weight), 7))
     cost = float(weight @ _squared(nodes, graph))
     for _ in range(steps):
-        r, J = root @ graph.residuals(nodes).ravel(), (root @ graph.jacobian(nodes))[:, 7:]
+        r, J = root @ graph.residuals(nodes).ravel(), (root @ graph.jacobian(nodes))[:, free]
         A, g = (J.T @ J).tocsc(), J.T @ r
         while True:
             damped = A + diags(damping * A.diagonal(), format="csc")
             factors = splu(damped, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-            step = -factors.solve(g)
-            trial = nodes.moved(np.concatenate([np.zeros(7), step]).reshape(-1, 7))
+            step = np.zeros(7 * len(nodes.t))
+            step[free] = -factors.solve(g)
+            trial = nodes.moved(step.reshape(-1, 7))
             trial_cost = float(weight @ _squared(trial, graph))
             if trial_cost <= cost:
                 break

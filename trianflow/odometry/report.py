@@ -57,6 +57,8 @@ class RunReport:
         seconds: wall time of the run so far.
         path_length: sum of the steps, in the trajectory's unit.
         notes: what the user should know of the input, one line each.
+        back_end: what is known of it at the end: `radial`, the distortion that the calibration has left, and `loops`,
+            how many were `found` and the rows of the two frames of each that was `kept`; None where not looked for.
         evaluation: the metrics against the truth, where there is one.
         state: `running`, `complete`, `interrupted` or `failed`.
         error: why it failed, in one line.
@@ -76,6 +78,7 @@ class RunReport:
     seconds: float = 0.0
     path_length: float = 0.0
     notes: list[str] = field(default_factory=list)
+    back_end: dict[str, Any] = field(default_factory=lambda: {"radial": None, "loops": None})
     evaluation: dict[str, Any] | None = None
     state: str = "running"
     error: str = ""
@@ -113,8 +116,8 @@ class RunReport:
     def unit(self) -> str:
         """Of the trajectory: `metres` by depth, camera height or speed, `network` its depth's, else `arbitrary`."""
         sources = {row["scale_source"] for row in self.rows}
-        if any(set(row["scale_shares"]) - {"structure"} for row in self.rows):
-            return "metres"
+        if any(row["scale_sigma"] is not None for row in self.rows):
+            return "network" if any("network" in row["scale_shares"] for row in self.rows) else "metres"
         if "unit" in sources:
             return "arbitrary"
         if self.metric and "depth" in sources:
@@ -144,6 +147,7 @@ class RunReport:
         """
         out: dict[str, Any] = {"state": self.state, "error": self.error, **self.facts}
         out["summary"] = self.summary()
+        out["back_end"] = self.back_end
         out["evaluation"] = self.evaluation
         out["notes"] = list(self.notes)
         out["remarks"] = [dataclasses.asdict(r) | {"status": r.status.value} for r in self.remarks.values()]
@@ -172,9 +176,10 @@ def frame_row(frame: Frame, step: Step) -> dict[str, Any]:
     """One frame of the report; the pose stands in the trajectory, in the same row.
 
     Returns:
-        index, time (seconds), name, status, matches, inlier_ratio (0 to 1), parallax (pixels), scale (units
-        of the trajectory), scale_source, scale_shares (by source, summing to 1), key_frame (None for the first and
-        for bridged frames), ms, note.
+        index, time (seconds), name, status, matches, inlier_ratio (0 to 1), parallax (pixels), scale (of the step, in
+        the unit of the pose in this row when it was first written), scale_source, scale_shares (by
+        source, summing to 1), scale_sigma (of the scale, as a share; None where it is not known), tracks (points in
+        the window), window (why it adjusted nothing), key_frame (None for the first and for bridged frames), ms, note.
     """
     return {
         "index": step.index,
@@ -187,6 +192,9 @@ def frame_row(frame: Frame, step: Step) -> dict[str, Any]:
         "scale": _number(step.scale, 7),
         "scale_source": step.scale_source,
         "scale_shares": {source: _number(share, 4) for source, share in step.shares.items()},
+        "scale_sigma": _number(step.scale_sigma, 3),
+        "tracks": step.tracks,
+        "window": step.window,
         "key_frame": step.key_frame if step.key_frame >= 0 else None,
         "ms": _number(step.milliseconds, 4),
         "note": step.note,

@@ -42,7 +42,7 @@ class OdometryRun:
         report: as written to `report.json`.
         trajectory: as written to `trajectory.tum`.
         files: names of the files that were written.
-        problems: what could not be done beside the trajectory (evaluation, picture), one line each.
+        problems: what could not be done beside the trajectory (metres, evaluation, picture), one line each.
     """
 
     out: Path
@@ -94,7 +94,8 @@ def run_odometry(
     """Track every frame and write the results as they come.
 
     `trajectory.tum` and `trajectory.kitti` get a row as soon as a frame is done, flushed: a killed run leaves
-    what it did; at the end they are written anew, each pose as the key frames after it have corrected it.
+    what it did; at the end they are written anew, each pose as the key frames after it have corrected it, and all in
+    metres where these have become known on the way (`scale_sigma` in the report tells from which frame on).
     `report.json` is written at the start, every ten seconds and at the end; its `state`
     says whether the run came to its end. `trajectory.png` is drawn at the end, also after an interruption.
 
@@ -180,6 +181,13 @@ def _finish(run: OdometryRun, odometry: VisualOdometry, truth: Trajectory | None
     run.trajectory = Trajectory(trajectory.times[:done], trajectory.T_wc[:done])
     run.files = [TUM, KITTI, REPORT]
     report.path_length = run.trajectory.path_length
+    report.back_end["radial"] = odometry.radial
+    if report.rows:
+        short = odometry.metric.shortcomings(*run.trajectory.times[[0, -1]].tolist())
+        if odometry.metric.known:
+            report.notes += short
+        elif report.unit != "metres":  # by depth alone
+            run.problems += [f"not in metres; {line}" for line in short]
     report.save(out / REPORT)
     if not report.rows:
         return
@@ -188,12 +196,15 @@ def _finish(run: OdometryRun, odometry: VisualOdometry, truth: Trajectory | None
             run.trajectory.save(beside, name.rpartition(".")[2])
     if odometry.config.loops:
         closed = odometry.closed()
-        if closed is None:
-            report.notes.append("no loop was found")
+        found = 0 if closed is None else len(closed.kept)
+        kept = [] if closed is None else closed.rows[closed.kept].tolist()
+        report.back_end["loops"] = {"found": found, "kept": kept}
+        if closed is None or not kept:
+            report.notes.append(f"no loop was kept of {found} that were found" if found else "no loop was found")
         else:
             for name in CLOSED:
                 with replacing(out / name) as beside:
-                    closed.save(beside, name.rpartition(".")[2])
+                    closed.trajectory.save(beside, name.rpartition(".")[2])
             run.files += CLOSED
         report.save(out / REPORT)
     alignment = "se3" if report.unit == "metres" else "sim3"

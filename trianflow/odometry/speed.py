@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from trianflow.data.datasets.oxts import OXTS_FIELDS, read_oxts, speed_over_ground
 from trianflow.errors import TrianflowError, UsageError
 
 # Between samples further apart than this nothing is known, seconds.
 _LARGEST_GAP = 2.0
 # Error of a speed: a share of it, and metres a second.
 _RELATIVE_ERROR, _ABSOLUTE_ERROR = 0.01, 0.05
-_OXTS_FIELDS, _FORWARD, _LEFTWARD = 30, 8, 9  # numbers in a row of OXTS; the two speeds over ground among them
 _EXPECTED = "expected rows of seconds and metres a second, such as 12.50 8.31"
 
 
@@ -105,9 +105,10 @@ def _read_oxts(folder: Path) -> SpeedFile:
     if not stamps.is_file():
         raise TrianflowError(f"{folder}: no timestamps.txt in it; give a text file, or the folder of a KITTI raw drive")
     rows: dict[float, float] = {}
+    measured = {number: float(speed_over_ground(row)) for number, row in read_oxts(folder / "data").items()}
     for number, line in enumerate(stamps.read_text(encoding="utf-8", errors="replace").split("\n")):
-        speed = _speed_over_ground(folder / "data" / f"{number:010d}.txt")
-        if speed is None:
+        speed = measured.get(number, np.nan)
+        if np.isnan(speed):
             continue
         try:
             moment = np.datetime64(line.strip() or "none", "ns")
@@ -116,18 +117,8 @@ def _read_oxts(folder: Path) -> SpeedFile:
         rows[int(moment.astype(np.int64)) / 1e9] = speed
     times = np.array(sorted(rows))
     if len(times) < 2:
-        raise TrianflowError(f"{folder / 'data'}: fewer than two files of {_OXTS_FIELDS} numbers; unpack the drive")
+        raise TrianflowError(f"{folder / 'data'}: fewer than two files of {OXTS_FIELDS} numbers; unpack the drive")
     return SpeedFile(times, np.array([rows[time] for time in times]))
-
-
-def _speed_over_ground(path: Path) -> float | None:
-    try:
-        row = np.array([float(value) for value in path.read_text(encoding="utf-8").split()])
-    except (OSError, ValueError):
-        return None
-    if len(row) != _OXTS_FIELDS or not np.isfinite(row).all():
-        return None
-    return float(np.hypot(row[_FORWARD], row[_LEFTWARD]))
 
 
 def _is_number(text: str) -> bool:

@@ -14,7 +14,7 @@ from trianflow.evaluation.alignment import Alignment, align_trajectories
 from trianflow.trajectory import Trajectory
 from trianflow.visualization.style import INK, legend_below, line_styles, new_figure, save_figure, style_axes
 
-_TRUTH, _END = "#b3bac5", "#c2410c"
+_TRUTH = "#b3bac5"
 _MARKS = {
     "static": "#0891b2",
     "rotation_only": "#8b3fc7",
@@ -133,4 +133,4 @@ def _ends(axes: Any, x: np.ndarray, y: np.ndarray) -> None:
         "zorder": 6,
     }
     axes.plot(x[:1], y[:1], marker="o", markersize=9, color=INK, label="start", **style)
-    axes.plot(x[-1:], y[-1:], marker="s", markersize=8, color=_END, label="end", **style)
+    axes.plot(x[-1:], y[-1:], marker="s", markersize=8, color=INK, label="end", **style)

@@ -253,7 +253,7 @@ def test_not_unpacked_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(TrianflowError, match=r"data_scene_flow\.zip: an archive that is not unpacked"):
         open_kitti_flow(tmp_path)
     archive.unlink()
-    with pytest.raises(TrianflowError, match=r"expected KITTI 2015.*name the folder that holds 'training'"):
+    with pytest.raises(TrianflowError, match=r"expected KITTI 2015.*name the folder that has them"):
         open_kitti_flow(tmp_path)
     with pytest.raises(TrianflowError, match="no such folder"):
         open_kitti_flow(tmp_path / "nowhere")

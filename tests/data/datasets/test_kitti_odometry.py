@@ -236,7 +236,8 @@ def test_files_that_do_not_belong_there(tmp_path: Path) -> None:
     (tmp_path / "sequences" / "notes").mkdir()
     sequence = only(tmp_path)
     assert len(sequence) == 6
-    assert sequence.problems == (
+    assert sequence.problems == ()
+    assert sequence.notes == (
         f"{images}: left out 20240131120000.png, plot.png: not numbered images; remove what does not belong there",
     )
 
@@ -265,7 +266,8 @@ def test_scans_that_are_missing(tmp_path: Path) -> None:
     sequence = only(tmp_path)
     assert sequence.depth(3) is None
     assert sequence.depth(2) is not None
-    assert "velodyne: no scan for 1 of 6 frames (3)" in sequence.problems[0]
+    (problem,) = sequence.problems
+    assert "velodyne: no scan for 1 of 6 frames (3), which have no depth; unpack data_odometry_velodyne.zip" in problem
 
 
 def test_archives_that_are_not_unpacked(tmp_path: Path) -> None:

@@ -157,6 +157,19 @@ def test_dropped_scans_and_damaged_oxts(tmp_path: Path) -> None:
     )
 
 
+def test_scans_that_the_archive_does_not_have_are_no_problem(tmp_path: Path) -> None:
+    drive = "2011_09_26_drive_0009_sync"
+    write_drive(tmp_path, drive, numbers=tuple(range(176, 183)))
+    stamps = "".join(f"2011-09-26 13:02:{20 + i / 10:09.6f}\n" for i in range(183))
+    (tmp_path / DATE / drive / "image_02" / "timestamps.txt").write_text(stamps)
+    scans = tmp_path / DATE / drive / "velodyne_points" / "data"
+    for number in range(177, 181):
+        (scans / f"0000000{number}.bin").unlink()
+    assert not any("no scan" in problem for problem in only(tmp_path).problems)
+    (scans / "0000000181.bin").unlink()
+    assert f"{scans}: no scan for 1 of 7 frames (181), which" in "\n".join(only(tmp_path).problems)
+
+
 def test_a_drive_of_images_alone(tmp_path: Path) -> None:
     write_drive(tmp_path)
     for part in ("oxts", "velodyne_points"):
@@ -222,7 +235,8 @@ def test_truncated_and_stray_images(tmp_path: Path) -> None:
     assert [f.image is None for f in frames] == [True, False, False, True, False, False]
     assert "truncated PNG" in frames[0].problem
     assert frames[3].problem == "size 50x14 differs from 96x32"
-    assert sequence.problems == (
+    assert sequence.problems == ()
+    assert sequence.notes == (
         f"{images}: left out trajectory.png: not numbered images; remove what does not belong there",
     )
 

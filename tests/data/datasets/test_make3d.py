@@ -11,6 +11,7 @@ from scipy.io import savemat
 
 from trianflow.data.datasets.make3d import open_make3d
 from trianflow.errors import TrianflowError
+from trianflow.evaluation.depth_protocols import crop_window
 
 NAMES = ("10.21op2-p-046t000", "math10-p-015t000", "op10-p-139t000")
 
@@ -38,8 +39,9 @@ def test_official_layout(tmp_path: Path) -> None:
     (sequence,) = found.sequences
     assert (sequence.name, len(sequence)) == ("Test134", 3)
     assert [round(f.image.mean()) for f in sequence.frames] == [0, 50, 100]
-    (problem,) = sequence.problems
-    assert "no calibration: guessed as a field of view of 65 degrees" in problem
+    assert sequence.problems == ()
+    (note,) = sequence.notes
+    assert "no calibration: guessed as a field of view of 65 degrees" in note
     camera = sequence.camera
     assert (camera.width, camera.height, camera.cx, camera.cy) == (1704, 2272, 851.5, 1135.5)
     laser = sequence.laser(1)
@@ -51,6 +53,18 @@ def test_official_layout(tmp_path: Path) -> None:
     for row, column in ((0, 0), (2271, 1703), (1000, 1000), (41, 5), (42, 6)):
         # the cell in which the pixel's centre lies
         assert depth[row, column] == laser[int((row + 0.5) * 55 / 2272), int((column + 0.5) * 305 / 1704)]
+
+
+def test_the_central_crop(tmp_path: Path) -> None:
+    """The published figures are predicted and scored on it."""
+    write(tmp_path)
+    (whole,), (window,) = (open_make3d(tmp_path, crop=crop).sequences for crop in (False, True))
+    rows, columns = crop_window("make3d", (2272, 1704))
+    assert [frame.image.shape for frame in window.frames] == [(852, 1704, 3)] * 3
+    camera = window.camera
+    assert (camera.width, camera.height, camera.cx, camera.cy) == (1704, 852, 851.5, 1135.5 - rows.start)
+    assert np.array_equal(window.depth(1), whole.depth(1)[rows, columns])
+    assert crop_window("make3d", window.depth(1).shape) == (slice(0, 852), slice(0, 1704))
 
 
 def test_nested_folders(tmp_path: Path) -> None:
@@ -95,7 +109,7 @@ def test_laser_data_that_is_not_unpacked(tmp_path: Path) -> None:
         file.unlink()
     found = open_make3d(tmp_path)
     assert "Test134Depth.tar.gz: an archive that is not unpacked" in found.problems[0]
-    assert "3 of 3 images have no depth" in found.sequences[0].problems[1]
+    assert "3 of 3 images have no depth" in found.sequences[0].problems[0]
 
 
 def test_unknown_depth_is_zero(tmp_path: Path) -> None:

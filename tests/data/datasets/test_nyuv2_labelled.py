@@ -90,6 +90,24 @@ def test_it_pickles_and_can_be_read_twice(tmp_path: Path) -> None:
     assert np.array_equal(next(sequence.frames.select([2])).image, image(4))
 
 
+def test_files_are_named_by_their_number_in_the_file(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    test, train = open_nyuv2_labelled(tmp_path).sequences
+    assert train.listed(1) == (Path(f"{file}#3"), 3.0)
+    assert test.listed(2) == (Path(f"{file}#4"), 4.0)
+
+
+def test_other_files_beside_it_are_noted(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    (tmp_path / "thesis.pdf").write_bytes(b"x")
+    found = open_nyuv2_labelled(tmp_path)
+    assert found.problems == ()
+    assert found.notes == (
+        f"{tmp_path}: left out thesis.pdf: no files of the labelled images; remove what does not belong there",
+    )
+    assert open_nyuv2_labelled(file).notes == (), "it was named itself"
+
+
 def test_scenes(tmp_path: Path) -> None:
     assert read_scenes(write(tmp_path)) == [f"kitchen_{i:04d}" for i in (0, 0, 1, 1, 2)]
 

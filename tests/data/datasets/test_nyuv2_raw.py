@@ -160,8 +160,9 @@ def test_planted_faults(tmp_path: Path) -> None:
     scene = found.sequences[0]
     text = "\n".join(scene.problems)
     assert f"{depth[3]}: missing or empty" in text
-    assert "office_0001a: left out Thumbs.db: no files of this dataset; remove" in text
-    assert f"{depth[4]}: no colour image within 0.1 s, left out (1 of 5 depth images)" in text
+    stray, apart = scene.notes
+    assert "office_0001a: left out Thumbs.db: no files of this dataset; remove" in stray
+    assert f"{depth[4]}: no colour image within 0.1 s, left out (1 of 5 depth images)" in apart
     frames = list(scene.frames)
     assert [f.image is None for f in frames] == [False, True, True, False]
     assert frames[2].problem == "size 320x240 differs from 640x480"

@@ -62,7 +62,8 @@ def test_timed_poses_are_interpolated(tmp_path: Path) -> None:
     (sequence,) = open_scenes_folder(tmp_path, depth_scale=1000).sequences
     assert sequence.poses is not None
     assert np.allclose(sequence.poses.positions[:, 0], 0.013 + 0.1 * np.arange(10), atol=1e-6)
-    assert "groundtruth.txt: no pose for 2 of 12 images" in sequence.problems[0]
+    assert sequence.problems == ()
+    assert "groundtruth.txt: no pose for 2 of 12 images" in sequence.notes[0]
 
 
 def test_prepared_data_is_such_a_folder(tmp_path: Path) -> None:
@@ -129,9 +130,10 @@ def test_planted_faults(tmp_path: Path) -> None:
     assert frames[2].problem == "size 10x10 differs from 80x60"
     text = "\n".join(sequence.problems)
     assert "3.png: missing or empty" in text
-    assert "left out notes.doc: no images; remove" in text
     assert "poses.txt: 5 poses for 12 images; write one row for every image" in text
-    assert "depth for 11 of 12 images; none for 6.png" in text
+    stray, depthless = sequence.notes
+    assert "left out notes.doc: no images; remove" in stray
+    assert "depth for 11 of 12 images; none for 6.png; put the missing files there" in depthless
     assert sequence.poses is not None
     assert sequence.poses.times.tolist() == sequence.frames.times[:5]
     assert sequence.depth(6) is None
@@ -141,6 +143,25 @@ def test_planted_faults(tmp_path: Path) -> None:
     broken = found.sequences[1]
     assert broken.poses is None
     assert "poses.txt:1: 3 columns" in broken.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("0\n0.1\n", "it has 2 times for 12 images"),
+        ("noon\n" * 12, "could not convert string to float: 'noon'"),
+        ("".join(f"{(5 * i) % 12}\n" for i in range(12)), "its times do not rise"),
+    ],
+)
+def test_times_of_no_use(tmp_path: Path, text: str, reason: str) -> None:
+    folder = write_scene(tmp_path / "scene")
+    (folder / "times.txt").write_text(text)
+    (sequence,) = open_scenes_folder(tmp_path, depth_scale=1000).sequences
+    assert sequence.frames.times == pytest.approx([i / 10 for i in range(12)])
+    assert sequence.problems == (
+        f"{folder / 'times.txt'} is not used: {reason}; times come from the frame rate; write one time in seconds for"
+        " every image into it, rising",
+    )
 
 
 def test_a_camera_of_another_size(tmp_path: Path) -> None:

@@ -83,15 +83,20 @@ def test_no_pose_outside_or_across_a_gap() -> None:
 
 def test_images_without_a_pose_are_counted() -> None:
     measured, file = _measured(np.arange(0, 1.01, 0.05)), Path("truth.txt")
-    poses, problems = poses_of_images(measured, np.array([0.1, 0.9]), file)
+    problems: list[str] = []
+    notes: list[str] = []
+    poses = poses_of_images(measured, np.array([0.1, 0.9]), file, problems, notes)
     assert poses is not None
-    assert (poses.times.tolist(), problems) == ([0.1, 0.9], [])
-    poses, problems = poses_of_images(measured, np.array([-1.0, 0.1, 0.9]), file)
+    assert (poses.times.tolist(), problems, notes) == ([0.1, 0.9], [], [])
+    poses = poses_of_images(measured, np.array([-1.0, 0.1, 0.9]), file, problems, notes)
     assert poses is not None
     assert poses.times.tolist() == [0.1, 0.9]
-    assert problems == ["truth.txt: no pose for 1 of 3 images; they are used without"]
-    poses, problems = poses_of_images(measured, np.array([5.0]), file)
-    assert poses is None
+    assert problems == []
+    assert notes == [
+        "truth.txt: no pose for 1 of 3 images, which are used without; where this is most of them, download the file"
+        " again"
+    ]
+    assert poses_of_images(measured, np.array([5.0]), file, problems, notes) is None
     assert problems[0].startswith("truth.txt: no pose at the time of an image; take")
 
 

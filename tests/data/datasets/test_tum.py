@@ -90,7 +90,7 @@ def test_resized_images_scale_the_camera_and_say_so(root: Path) -> None:
         cv2.imwrite(str(file), picture(1, 320, 240))
     (sequence,) = open_tum(root).sequences
     assert (sequence.camera.width, sequence.camera.fx) == (320, 517.306408 / 2)
-    assert "was scaled to the 320x240 frames" in sequence.problems[0]
+    assert "was scaled to the 320x240 frames" in sequence.notes[0]
     with pytest.raises(TrianflowError, match=r"depth.*640x480, but the images are 320x240"):
         sequence.depth(0)
 
@@ -139,7 +139,7 @@ def test_planted_faults(root: Path) -> None:
     assert "rgb.txt: No such file" in found.problems[1]
     sequence = found.sequences[0]
     assert any(str(rgb[1]) in p and "unpack or download" in p for p in sequence.problems)
-    assert any("rgb: left out 9.png: not in rgb.txt; remove" in p for p in sequence.problems)
+    assert any("rgb: left out 9.png: not in rgb.txt; remove" in note for note in sequence.notes)
     frames = list(sequence.frames)
     assert [f.image is None for f in frames] == [False, True, True, True, False, False]
     assert "No such file" in frames[1].problem
@@ -166,8 +166,9 @@ def test_a_frame_without_depth_or_pose(root: Path) -> None:
     assert [sequence.depth(i) is None for i in range(FRAMES)] == [False, True, False, False, False, False]
     assert sequence.poses is not None
     assert sequence.poses.times.tolist() == sequence.frames.times[:3]
-    assert "of 1 of 6 images, the first at 1305031102.208637" in sequence.problems[0]
-    assert "groundtruth.txt: no pose for 3 of 6 images" in sequence.problems[1]
+    assert sequence.problems == (), "motion capture and depth have gaps"
+    assert "of 1 of 6 images, the first at 1305031102.208637" in sequence.notes[0]
+    assert "groundtruth.txt: no pose for 3 of 6 images" in sequence.notes[1]
 
 
 def test_without_truth(root: Path) -> None:
@@ -179,6 +180,15 @@ def test_without_truth(root: Path) -> None:
     assert sequence.depth(0) is None
     assert "depth.txt: No such file" in sequence.problems[0]
     assert "groundtruth.txt:1: 3 columns" in sequence.problems[1]
+
+
+def test_the_poses_of_validation_sequences_are_not_published(tmp_path: Path) -> None:
+    for name in ("rgbd_dataset_freiburg1_desk", "rgbd_dataset_freiburg1_desk_validation"):
+        (write_sequence(tmp_path / name) / "groundtruth.txt").unlink()
+    usual, validation = open_tum(tmp_path).sequences
+    assert "groundtruth.txt: missing; unpack it again" in usual.problems[0]
+    assert validation.problems == ()
+    assert "groundtruth.txt: not published" in validation.notes[0]
 
 
 def test_nothing_usable(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The configuration of the training data from YAML."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -59,6 +61,19 @@ def test_a_pattern_of_folders_is_a_source_each(tmp_path) -> None:
     assert {(s.calib, s.stride) for s in found} == {(str(tmp_path / "calib.txt"), 2)}
     with pytest.raises(UsageError, match="all of its 3 folders are excluded"):
         expand_source(PathSource(path="sequences/*", exclude=("sequences",)), str(tmp_path))
+
+
+def test_folders_are_excluded_by_their_whole_names(tmp_path) -> None:
+    root = tmp_path / "office_0004"
+    for name in ("office_0004", "home_office_0004", "office_0004b"):
+        (root / name / "images").mkdir(parents=True)
+
+    def kept(*names: str) -> list[str]:
+        sources = expand_source(PathSource(path="*/images", exclude=names), str(root))
+        return [Path(source.path).parent.name for source in sources]
+
+    assert kept("office_0004") == ["home_office_0004", "office_0004b"]
+    assert kept("office_0004/images/", "home") == ["home_office_0004", "office_0004b"]
 
 
 def test_other_paths_stay_one_source(tmp_path) -> None:

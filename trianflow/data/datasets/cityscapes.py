@@ -102,8 +102,8 @@ def _sequence(name: str, images: dict[int, Path], camera_file: Path, crop: bool)
     folder = images[first].parent
     stem = camera_file.name.removesuffix("_camera.json").rsplit("_", 1)[0]
     files = [images.get(n, folder / f"{stem}_{n:06d}_leftImg8bit.png") for n in range(first, last + 1)]
-    camera, problems = fitted(_read_camera(camera_file), files, folder)
-    problems += missing_files(files, f"the snippet {name}")
+    camera, notes = fitted(_read_camera(camera_file), files, folder)
+    problems = missing_files(files, f"the snippet {name}")
     if len(images) < BEFORE + AFTER + 1 and len(images) == len(files):
         problems.append(f"{files[0]}: the first of only {len(files)} images of 30 in {name}; unpack the snippet again")
     window = None
@@ -112,7 +112,7 @@ def _sequence(name: str, images: dict[int, Path], camera_file: Path, crop: bool)
     times = [n / _FPS for n in range(first, last + 1)]
     frames = image_files(folder, files, times, "the numbers of the images / 17", name, camera, window)
     sequence = DatasetSequence(name, frames, camera.cropped(*window) if window else camera, None, tuple(problems))
-    sequence.numbers = range(first, last + 1)
+    sequence.numbers, sequence.notes = range(first, last + 1), tuple(notes)
     return sequence
 
 

@@ -65,25 +65,29 @@ def _sequence(mav: Path, name: str) -> DatasetSequence:
         camera = read_calibration(sensor)
     except TrianflowError as error:
         raise TrianflowError(f"{error}; unpack or download the sequence again") from None
-    camera, misfit = fitted(camera, files, camera_folder)
-    problems += [*misfit, *missing_files(files, str(camera_folder / "data.csv"))]
+    camera, notes = fitted(camera, files, camera_folder)
+    problems += missing_files(files, str(camera_folder / "data.csv"))
     unlisted = {p.name for p in (camera_folder / "data").glob("*")} - set(names)
-    problems += left_out(camera_folder / "data", unlisted, "not in data.csv")
+    notes += left_out(camera_folder / "data", unlisted, "not in data.csv")
     frames = image_files(camera_folder / "data", files, times.tolist(), str(camera_folder / "data.csv"), name, camera)
-    poses, pose_problems = _poses(mav / _TRUTH, sensor, times)
-    return DatasetSequence(name, frames, camera, poses, tuple(problems + pose_problems))
+    poses = _poses(mav / _TRUTH, sensor, times, problems, notes)
+    sequence = DatasetSequence(name, frames, camera, poses, tuple(problems))
+    sequence.notes = tuple(notes)
+    return sequence
 
 
-def _poses(path: Path, sensor: Path, times: np.ndarray) -> tuple[Trajectory | None, list[str]]:
+def _poses(path: Path, sensor: Path, times: np.ndarray, problems: list[str], notes: list[str]) -> Trajectory | None:
     if not path.is_file():
-        return None, [f"{path}: missing; the sequence is used without poses, unpack it again"]
+        problems.append(f"{path}: missing; the sequence is used without poses, unpack it again")
+        return None
     try:
         body = _read_truth(path)
         T_bc = _body_from_camera(sensor)
     except TrianflowError as error:
-        return None, [f"{error}; the sequence is used without poses"]
-    poses, problems = poses_of_images(body, times, path)
-    return None if poses is None else Trajectory(poses.times, poses.T_wc @ T_bc), problems
+        problems.append(f"{error}; the sequence is used without poses")
+        return None
+    poses = poses_of_images(body, times, path, problems, notes)
+    return None if poses is None else Trajectory(poses.times, poses.T_wc @ T_bc)
 
 
 def _read_truth(path: Path) -> Trajectory:

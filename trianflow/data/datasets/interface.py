@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from trianflow.data.frames import FrameSource
+from trianflow.data.images import ImageFolder
 from trianflow.geometry.camera import Camera
 from trianflow.trajectory import Trajectory
 
@@ -37,13 +38,16 @@ class DatasetSequence:
         frames: all of them, with stride 1; each carries its time. One of another size than the camera's has no image.
         camera: of the frames as they are, with their size and distortion.
         poses: of this camera, camera to world, metres, at the times of frames; None if unknown.
-        problems: what is wrong with files of this sequence, one line each, naming the file and what to do about it.
+        problems: what is wrong with files of this sequence or missing, one line each, naming the file and what to do
+            about it.
     """
 
     #: whether the frames follow one another in time, so that two of them may look the same; else they are unrelated
     consecutive = True
     #: the numbers in the file names of the frames, rising; None where the files are not numbered
     numbers: Sequence[int] | None = None
+    #: what else should be known, where nothing is lost by it or the dataset itself is so; one line each
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -64,6 +68,11 @@ class DatasetSequence:
     def number(self, index: int) -> int:
         """The number in the file name of a frame where the dataset numbers its files, else the index."""
         return index if self.numbers is None else self.numbers[index]
+
+    def listed(self, index: int) -> tuple[Path, float]:
+        """The file of a frame, which tells it from others, and its time in seconds: nothing is read."""
+        assert isinstance(self.frames, ImageFolder)
+        return self.frames.files[index], self.frames.times[index]
 
     def depth(self, index: int) -> np.ndarray | None:
         """True depth of a frame: `(H, W)` float32 metres along z, 0 where unknown; None where there is none.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,8 @@ class KittiFrames:
         camera: of these images.
         numbers: of the frames, as their file names say: each one more than that before.
         absent: those without a file, which stay frames without a picture, so that no others become neighbours.
-        problems: missing and stray files, times that could not be used, a camera that had to be scaled.
+        problems: missing files, times that could not be used.
+        notes: stray files, a camera that had to be scaled.
     """
 
     source: ImageFolder
@@ -39,6 +40,7 @@ class KittiFrames:
     numbers: tuple[int, ...]
     absent: frozenset[int]
     problems: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 class KittiSequence(DatasetSequence):
@@ -68,7 +70,7 @@ class KittiSequence(DatasetSequence):
         speeds: np.ndarray | None = None,
     ) -> None:
         super().__init__(name, frames.source, frames.camera, poses, problems)
-        self.numbers, self.absent = frames.numbers, frames.absent
+        self.numbers, self.absent, self.notes = frames.numbers, frames.absent, frames.notes
         self._files = frames.source.files
         self._scans, self._T_cv, self._eigen, self._speeds = scans, T_cv, eigen, speeds
 
@@ -123,8 +125,9 @@ def open_frames_of(folder: Path, times_file: Path, calibration: Path, key: str, 
         raise TrianflowError(f"{folder}: no numbered images in it; {unpack_advice(folder, archive)}")
     numbers = range(min(by_number), max(by_number) + 1)
     files = list(by_number.values())
-    camera, problems = fitted(read_calibration(calibration, key), files, calibration)
-    problems += left_out(folder, stray, "not numbered images")
+    camera, notes = fitted(read_calibration(calibration, key), files, calibration)
+    notes += left_out(folder, stray, "not numbered images")
+    problems = []
     stamps, problem = _read_stamps(times_file)
     expected = max(len(stamps), numbers[-1] + 1)
     missing = sorted(set(range(expected)) - by_number.keys())
@@ -146,7 +149,7 @@ def open_frames_of(folder: Path, times_file: Path, calibration: Path, key: str, 
     placed = [by_number.get(n, folder / f"{n:0{digits}d}{files[0].suffix}") for n in numbers]
     source = image_files(folder, placed, times, times_source, name, camera)
     absent = frozenset(numbers) - by_number.keys()
-    return KittiFrames(source, camera, tuple(numbers), absent, tuple(problems))
+    return KittiFrames(source, camera, tuple(numbers), absent, tuple(problems), tuple(notes))
 
 
 def read_matrices(path: Path, shapes: dict[str, tuple[int, int]], archive: str) -> dict[str, np.ndarray]:
@@ -195,16 +198,16 @@ def from_rectified(P: np.ndarray) -> np.ndarray:
     return rigid(t=np.linalg.solve(P[:, :3], P[:, 3]))
 
 
-def missing_scans(scans: Path, frames: KittiFrames) -> list[str]:
-    """A line on frames without a scan; nothing where there is none missing."""
+def missing_scans(scans: Path, frames: KittiFrames, archive: str, lost: Collection[int] = ()) -> list[str]:
+    """A line on frames without a scan; nothing where there is none missing but those `lost` by KITTI itself."""
     present = {path.stem for path in scans.glob("*.bin")}
     needed = [(n, file.stem) for n, file in zip(frames.numbers, frames.source.files) if n not in frames.absent]
-    missing = [number for number, stem in needed if stem not in present]
+    missing = [number for number, stem in needed if stem not in present and number not in lost]
     if not missing:
         return []
     return [
         f"{scans}: no scan for {len(missing)} of {len(needed)} frames ({ranges(missing)}), which have no depth;"
-        " KITTI itself lacks a few, for others unpack the archive again"
+        f" unpack {archive} again"
     ]
 
 

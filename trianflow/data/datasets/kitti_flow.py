@@ -23,10 +23,7 @@ from trianflow.geometry.camera import Camera
 DISPARITY_SCALE = 256.0  # stored units a pixel
 _FILE = re.compile(r"\d{6}_\d{2}\.png")  # the multi-view extension has the frames _00 to _20
 _FOREIGN = "no files of KITTI"
-_EXPECTED = (
-    "KITTI 2015 (training/image_2, flow_occ) or 2012 (training/colored_0 or image_0, flow_occ): name the folder that"
-    " holds 'training'"
-)
+_EXPECTED = "KITTI 2015 (training/image_2, flow_occ) or 2012 (training/colored_0 or image_0, flow_occ)"
 
 
 @dataclass(frozen=True)
@@ -113,12 +110,15 @@ class KittiFlowFolder:
         Raises:
             TrianflowError: a file is missing, damaged or of another size.
         """
-        flow = read_flow(self.flow_file(scene))
-        if not (self.path / "flow_noc").is_dir():
-            return FlowTruth(flow)
-        file = self.flow_file(scene, "noc")
-        visible = np.isfinite(read_flow(file)).all(-1)
-        _check_size(file, visible, flow)
+        try:
+            flow = read_flow(self.flow_file(scene))
+            if not (self.path / "flow_noc").is_dir():
+                return FlowTruth(flow)
+            file = self.flow_file(scene, "noc")
+            visible = np.isfinite(read_flow(file)).all(-1)
+            _check_size(file, visible, flow)
+        except TrianflowError as error:
+            raise TrianflowError(f"{error}: unpack {self.edition.archives[0]} again") from None
         return FlowTruth(flow, visible)
 
     def disparity(self, scene: str, visible: bool = False) -> np.ndarray | None:
@@ -208,16 +208,14 @@ def open_kitti_flow(root: str | Path) -> DatasetContent:
         missing = next((f for f in files if f.name not in frames), None)
         try:
             if missing is not None:
-                raise TrianflowError(f"{missing}: missing, so the pair is left out: unpack {edition.archives[0]} again")
+                raise TrianflowError(f"{missing}: missing")
             sizes = [_png_size(file) for file in files]
             if sizes[0] != sizes[1]:
                 raise TrianflowError(
-                    "{}: {}x{} pixels, but the first frame has {}x{}: unpack {} again".format(
-                        files[1], *sizes[1], *sizes[0], edition.archives[0]
-                    )
+                    "{}: {}x{} pixels, but the first frame has {}x{}".format(files[1], *sizes[1], *sizes[0])
                 )
         except TrianflowError as error:
-            problems.append(str(error))
+            problems.append(f"{error}, so the pair is left out: unpack {edition.archives[0]} again")
             continue
         source = ImageFolder(images, files, name=scene, start=0, end=None, stride=1, fps=10.0, stray=[])
         found, faults = _camera(folder, scene, camera, sizes[0])

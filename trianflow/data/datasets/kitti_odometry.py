@@ -27,7 +27,7 @@ from trianflow.trajectory import Trajectory
 _LAST_WITH_POSES = 10
 _ARCHIVES = {0: "data_odometry_gray.zip", 1: "data_odometry_gray.zip"}
 _ARCHIVES |= {2: "data_odometry_color.zip", 3: "data_odometry_color.zip"}
-_CALIBRATION, _POSES = "data_odometry_calib.zip", "data_odometry_poses.zip"
+_CALIBRATION, _POSES, _SCANS = "data_odometry_calib.zip", "data_odometry_poses.zip", "data_odometry_velodyne.zip"
 
 
 def open_kitti_odometry(root: str | Path, cameras: Sequence[int] = ()) -> DatasetContent:
@@ -98,7 +98,7 @@ def _open(folder: Path, camera: int | None) -> KittiSequence:
         problems.append(f"{error}; the sequence has no poses, unpack {_POSES} again")
     scans, T_cv = folder / "velodyne", None
     if scans.is_dir():
-        problems += missing_scans(scans, frames)
+        problems += missing_scans(scans, frames, _SCANS)
         try:
             T_cv = T_c0 @ np.vstack([read_matrices(calibration, {"Tr": (3, 4)}, _CALIBRATION)["Tr"], [0, 0, 0, 1]])
         except TrianflowError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +20,16 @@ from trianflow.data.datasets.kitti_files import (
     rigid,
     unpack_advice,
 )
+from trianflow.data.datasets.oxts import OXTS_FIELDS, read_oxts, speed_over_ground
 from trianflow.data.datasets.scanning import content, not_unpacked, require_folder
 from trianflow.data.images import natural_key
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.trajectory import Trajectory
 
 EARTH_RADIUS = 6378137.0  # metres, of the Mercator projection in KITTI's raw development kit
-OXTS_FIELDS = 30
 _DRIVE = re.compile(r"(\d{4}_\d\d_\d\d)_drive_\d{4}_(sync|extract)")
 _DEPTH_OF_SEARCH = 3  # folders between the root and a drive, at most
+_LOST_SCANS = {"2011_09_26_drive_0009_sync": range(177, 181)}  # that the official archive does not have
 
 
 def open_kitti_raw(root: str | Path, cameras: Sequence[int] = (2, 3)) -> DatasetContent:
@@ -164,7 +165,7 @@ class _Drive:
             self.scans = None
         self.T_velo_to_cam = self._rigid("calib_velo_to_cam.txt", "there are neither depth nor poses")
         self.T_imu_to_velo = self._rigid("calib_imu_to_velo.txt", "there are no poses")
-        self.oxts = _read_oxts(folder / "oxts" / "data")
+        self.oxts = read_oxts(folder / "oxts" / "data")
 
     def _rigid(self, name: str, consequence: str) -> np.ndarray | None:
         try:
@@ -184,7 +185,7 @@ class _Drive:
         )
         problems = [*self.problems, *frames.problems]
         if self.scans is not None:
-            problems += missing_scans(self.scans, frames)
+            problems += missing_scans(self.scans, frames, _archive(folder), _LOST_SCANS.get(folder.name, ()))
         oxts, faults = self._oxts_of(frames)
         T_cv = poses = None
         if self.T_velo_to_cam is not None:
@@ -199,7 +200,7 @@ class _Drive:
             scans=self.scans,
             T_cv=T_cv,
             eigen=True,
-            speeds=np.hypot(oxts[:, 8], oxts[:, 9]),
+            speeds=speed_over_ground(oxts),
         )
 
     def _oxts_of(self, frames: KittiFrames) -> tuple[np.ndarray, list[str]]:
@@ -216,20 +217,6 @@ class _Drive:
                     f" speed for these frames; unpack {_archive(self.folder)} again"
                 )
         return rows, problems
-
-
-def _read_oxts(folder: Path) -> Mapping[int, np.ndarray]:
-    """30 numbers by frame number, all of them NaN where a file is damaged; none where there is no such folder."""
-    rows = {}
-    for path in folder.glob("*.txt"):
-        if path.stem.isdecimal():
-            try:
-                row = np.array([float(value) for value in path.read_text(encoding="utf-8").split()])
-            except (OSError, ValueError):
-                row = np.zeros(0)
-            valid = len(row) == OXTS_FIELDS and np.isfinite(row).all()
-            rows[int(path.stem)] = row if valid else np.full(OXTS_FIELDS, np.nan)
-    return rows
 
 
 def _camera_poses(oxts: np.ndarray, T_ci: np.ndarray, frames: KittiFrames) -> Trajectory | None:

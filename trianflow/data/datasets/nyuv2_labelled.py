@@ -11,7 +11,7 @@ import numpy as np
 
 from trianflow.data.datasets.interface import DatasetContent, DatasetSequence
 from trianflow.data.datasets.nyuv2 import COLOUR, CROP_HEIGHT, CROP_LEFT, CROP_TOP, CROP_WIDTH
-from trianflow.data.datasets.scanning import content, cut, find_folders, packed, require_folder
+from trianflow.data.datasets.scanning import content, cut, find_folders, left_out, packed, require_folder
 from trianflow.data.frames import Frame, FrameSource
 from trianflow.errors import TrianflowError
 from trianflow.geometry.camera import Camera
@@ -42,7 +42,9 @@ def open_nyuv2_labelled(root: Path, *, crop: bool = False) -> DatasetContent:
     indices, problems = _read_splits(file.with_name(_SPLITS), count)
     window = (CROP_LEFT, CROP_TOP, CROP_WIDTH, CROP_HEIGHT) if crop else None
     sequences = [LabelledImages(name, LabelledFrames(file, chosen, window)) for name, chosen in indices.items()]
-    return content(root, sequences, problems, _EXPECTED)
+    names = [p.name for p in file.parent.iterdir() if p.is_file()] if file != root else []
+    strays = left_out(file.parent, {*names} - {LABELLED, _SPLITS}, "no files of the labelled images")
+    return content(root, sequences, problems, _EXPECTED, strays)
 
 
 def read_scenes(file: Path) -> list[str]:
@@ -122,6 +124,10 @@ class LabelledImages(DatasetSequence):
     def __init__(self, name: str, frames: LabelledFrames) -> None:
         camera: Camera = replace(COLOUR, distortion=())
         super().__init__(name, frames, camera.cropped(*frames.window) if frames.window else camera)
+
+    def listed(self, index: int) -> tuple[Path, float]:
+        """As of `DatasetSequence`; the file is that of all images, with the number of this one."""
+        return Path(f"{self.frames.path}#{self.frames.chosen[index]}"), self.frames.times[index]
 
     def depth(self, index: int) -> np.ndarray | None:
         """As of `DatasetSequence`."""

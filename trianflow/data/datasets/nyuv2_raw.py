@@ -64,7 +64,7 @@ def open_nyuv2_raw(root: Path, *, crop: bool = False) -> DatasetContent:
 
     As in the toolbox every depth image goes with the colour image nearest in time; a colour image that is the nearest
     to several is one frame, with the closest of them, and one without depth is none. Depth images with no colour image
-    within 0.1 s are left out, which the sequence's `problems` say. Depth is metres along z of the colour camera,
+    within 0.1 s are left out, which the sequence's `notes` say. Depth is metres along z of the colour camera,
     projected onto the pixels of the colour image with the nearest surface kept; beyond 10 m it is unknown. There are no
     poses. `splits.nyuv2_raw_train` tells which scenes are for training.
 
@@ -166,10 +166,10 @@ def _scene(folder: Path, name: str, crop: bool) -> RawScene:
         what = "colour images (r-*.ppm)" if not colour else "depth images (d-*.pgm)"
         raise TrianflowError(f"{folder}: no {what}; unpack the scene again")
     problems = missing_files([path for _, path in colour + depth], str(folder))
-    problems += left_out(folder, strays, "no files of this dataset")
+    notes = [*_gone(folder / "INDEX.txt"), *left_out(folder, strays, "no files of this dataset")]
     pairs, apart = _synchronised(np.array([t for t, _ in colour]), np.array([t for t, _ in depth]))
     if apart:
-        problems.append(
+        notes.append(
             f"{depth[apart[0]][1]}: no colour image within {LARGEST_OFFSET:g} s, left out ({len(apart)} of {len(depth)}"
             " depth images); unpack the scene again if this is most of them"
         )
@@ -182,7 +182,19 @@ def _scene(folder: Path, name: str, crop: bool) -> RawScene:
     times = [colour[r][0] for r in pairs]
     window = _WINDOW if crop else None
     frames = image_files(folder, files, times, "the names of the files", name, COLOUR, window)
-    return RawScene(name, frames, [depth[d][1] for d in pairs.values()], tuple(problems))
+    scene = RawScene(name, frames, [depth[d][1] for d in pairs.values()], tuple(problems))
+    scene.notes = tuple(notes)
+    return scene
+
+
+def _gone(index: Path) -> list[str]:
+    """A line on images that the list of a scene names and that are not there, or nothing."""
+    listed = index.read_text(encoding="utf-8", errors="replace").split() if index.is_file() else []
+    gone = [name for name in listed if _NAME.fullmatch(name) and not (index.parent / name).exists()]
+    if not gone:
+        return []
+    first = index.parent / gone[0]
+    return [f"{first}: listed in {index.name}, but not there ({len(gone)} such images); unpack the scene again"]
 
 
 def _synchronised(colour: np.ndarray, depth: np.ndarray) -> tuple[dict[int, int], list[int]]:

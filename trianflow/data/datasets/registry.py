@@ -29,7 +29,7 @@ DATASETS = {
 # options of the readers, and which have them
 OPTIONS = {
     "cameras": ("kitti_odometry", "kitti_raw"),
-    "crop": ("cityscapes", "nyuv2_labelled", "nyuv2_raw"),
+    "crop": ("cityscapes", "make3d", "nyuv2_labelled", "nyuv2_raw"),
     "depth_scale": ("folder",),
 }
 

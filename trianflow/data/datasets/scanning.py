@@ -123,7 +123,7 @@ def content(
     ordered = sorted(sequences, key=lambda sequence: natural_key(sequence.name))
     if not ordered:
         more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
-        why = f"{problems[0]}{more}" if problems else f"expected {expected}"
+        why = f"{problems[0]}{more}" if problems else f"expected {expected}; name the folder that has them"
         raise TrianflowError(f"{root}: no usable sequence: {why}")
     return DatasetContent(tuple(ordered), tuple(problems), tuple(notes), root)
 
@@ -227,7 +227,7 @@ def _size_in_header(file: Path) -> tuple[int, int] | None:
 
 
 def fitted(camera: Camera, files: Sequence[Path], where: Path) -> tuple[Camera, list[str]]:
-    """The camera at the size of the images, and a problem where it had to be scaled to it or may be of another.
+    """The camera at the size of the images, and a note where it had to be scaled to it or may be of another.
 
     Args:
         camera: of the dataset; its size may be unknown.

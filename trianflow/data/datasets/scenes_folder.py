@@ -89,44 +89,53 @@ def _scene(folder: Path, root: Path, depth_scale: float | None) -> DatasetSequen
         raise TrianflowError(
             f"{folder}: no cam.txt; write the camera matrix of its images into it, three rows of three"
         )
-    camera, problems = fitted(read_calibration(path, camera_name(frames)), frames.files, path)
-    problems += [line for line in frames.notes if ": took the images in its folder" not in line]
+    camera, notes = fitted(read_calibration(path, camera_name(frames)), frames.files, path)
+    timeless = [line for line in frames.notes if ": took the images in its folder" not in line]
+    problems = [f"{line}; write one time in seconds for every image into it, rising" for line in timeless]
     problems += missing_files(frames.files, str(frames.path))
-    problems += left_out(frames.path, set(frames.stray) - _OWN_FILES, "no images")
-    poses, pose_problems = _poses(folder, frames)
-    depth_files, scale, depth_problems = _depth(folder, frames, path, depth_scale)
-    problems += pose_problems + depth_problems
-    return DepthFiles(name, frames, camera, poses, tuple(problems), depth_files, scale)
+    notes += left_out(frames.path, set(frames.stray) - _OWN_FILES, "no images")
+    poses = _poses(folder, frames, problems, notes)
+    depth_files, scale = _depth(folder, frames, path, depth_scale, problems, notes)
+    sequence = DepthFiles(name, frames, camera, poses, tuple(problems), depth_files, scale)
+    sequence.notes = tuple(notes)
+    return sequence
 
 
-def _poses(folder: Path, frames: ImageFolder) -> tuple[Trajectory | None, list[str]]:
+def _poses(folder: Path, frames: ImageFolder, problems: list[str], notes: list[str]) -> Trajectory | None:
     path = next((folder / name for name in _POSES if (folder / name).is_file()), None)
     if path is None:
-        return None, []
+        return None
     count, times = len(frames), np.array(frames.times)
     try:
         poses = Trajectory.load(path)
     except TrianflowError as error:
-        return None, [f"{error}; the scene is used without poses"]
+        problems.append(f"{error}; the scene is used without poses")
+        return None
     if not poses.times_are_indices:
-        return poses_of_images(poses, times, path)
+        return poses_of_images(poses, times, path, problems, notes)
     numbers = poses.times.astype(int)
-    problems = []
     if len(poses) != count:
         problems.append(f"{path}: {len(poses)} poses for {count} images; write one row for every image")
     keep = numbers < count
-    return Trajectory(times[numbers[keep]], poses.T_wc[keep]), problems
+    return Trajectory(times[numbers[keep]], poses.T_wc[keep])
 
 
 def _depth(
-    folder: Path, frames: ImageFolder, calibration: Path, scale: float | None
-) -> tuple[dict[int, Path], float | None, list[str]]:
+    folder: Path,
+    frames: ImageFolder,
+    calibration: Path,
+    scale: float | None,
+    problems: list[str],
+    notes: list[str],
+) -> tuple[dict[int, Path], float | None]:
     """Depth files by frame, and stored units per metre."""
     if not (folder / _DEPTH).is_dir():
-        return {}, None, []
+        return {}, None
     try:
         scale = scale if scale is not None else read_depth_scale(calibration)
         matched = DepthFolder(folder / _DEPTH, frames, scale)
     except TrianflowError as error:
-        return {}, None, [f"{error}; the scene is used without depth"]
-    return matched._files, scale, matched.notes
+        problems.append(f"{error}; the scene is used without depth")
+        return {}, None
+    notes += [f"{line}; put the missing files there, named as the images" for line in matched.notes]
+    return matched._files, scale

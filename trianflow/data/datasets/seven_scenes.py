@@ -15,6 +15,7 @@ from trianflow.data.datasets.scanning import (
     find_folders,
     fitted,
     image_files,
+    left_out,
     missing_files,
     packed,
     relative_name,
@@ -62,18 +63,22 @@ def _is_sequence(folder: Path) -> bool:
 
 def _sequence(folder: Path, name: str) -> DatasetSequence:
     found: dict[str, dict[int, Path]] = {"color": {}, "depth": {}, "pose": {}}
+    strays = []
     for path in sorted(folder.iterdir()):
         match = _NAME.fullmatch(path.name)
         if match:
             found[match[2]][int(match[1])] = path
+        else:
+            strays.append(path.name)
     if not found["color"]:
         raise TrianflowError(f"{folder}: no colour images (frame-*.color.png); unpack the sequence again")
-    first, last = min(found["color"]), max(found["color"])
-    numbers = range(first, last + 1)
-    suffix = found["color"][first].suffix
+    known = {n for files in found.values() for n in files}  # the first or last image may be what is missing
+    numbers = range(min(known), max(known) + 1)
+    suffix = next(iter(found["color"].values())).suffix
     files = [found["color"].get(n, folder / f"frame-{n:06d}.color{suffix}") for n in numbers]
-    camera, problems = fitted(_CAMERA, files, folder)
-    problems += missing_files(files, str(folder))
+    camera, notes = fitted(_CAMERA, files, folder)
+    notes += left_out(folder, strays, "no files of a frame")
+    problems = missing_files(files, str(folder))
     frames = image_files(folder, files, [n / _FPS for n in numbers], "the numbers of the frames / 30", name, camera)
     depth = {i: found["depth"].get(n, folder / f"frame-{n:06d}.depth.png") for i, n in enumerate(numbers)}
     problems += missing_files(list(depth.values()), str(folder))
@@ -81,7 +86,7 @@ def _sequence(folder: Path, name: str) -> DatasetSequence:
     problems += pose_problems
     present = {i: path for i, path in depth.items() if numbers[i] in found["depth"]}
     sequence = DepthFiles(name, frames, camera, poses, tuple(problems), present, _UNITS_PER_METRE)
-    sequence.numbers = numbers
+    sequence.numbers, sequence.notes = numbers, tuple(notes)
     return sequence
 
 

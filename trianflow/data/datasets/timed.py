@@ -93,19 +93,27 @@ def poses_at(trajectory: Trajectory, times: np.ndarray) -> Trajectory | None:
     return Trajectory(at, poses)
 
 
-def poses_of_images(measured: Trajectory, times: np.ndarray, path: Path) -> tuple[Trajectory | None, list[str]]:
-    """Measured poses at the times of the images, as of `poses_at`, and a line where images have none.
+def poses_of_images(
+    measured: Trajectory, times: np.ndarray, path: Path, problems: list[str], notes: list[str]
+) -> Trajectory | None:
+    """Measured poses at the times of the images, as of `poses_at`; None where not one image has a pose.
 
     Args:
         measured: poses, of a higher rate than the images.
         times: `(N,)` seconds of the images, not decreasing.
-        path: the file of the poses, for the message.
+        path: the file of the poses, for messages.
+        problems: gets a line where no image has a pose.
+        notes: gets a line where some have none: motion capture begins late, ends early and has gaps.
     """
     poses = poses_at(measured, times)
     if poses is None:
-        return None, [f"{path}: no pose at the time of an image; take the times and the poses of one recording"]
-    absent = len(times) - len(poses)
-    return poses, [f"{path}: no pose for {absent} of {len(times)} images; they are used without"] if absent else []
+        problems.append(f"{path}: no pose at the time of an image; take the times and the poses of one recording")
+    elif len(poses) < len(times):
+        notes.append(
+            f"{path}: no pose for {len(times) - len(poses)} of {len(times)} images, which are used without; where this"
+            " is most of them, download the file again"
+        )
+    return poses
 
 
 def read_listing(path: Path, separator: str | None = None) -> tuple[np.ndarray, list[str], list[str]]:

@@ -73,16 +73,17 @@ def open_tum(root: Path) -> DatasetContent:
 def _sequence(folder: Path, name: str) -> DatasetSequence:
     times, names, problems = read_listing(folder / "rgb.txt")
     files = [folder / n for n in names]
-    camera, notes = _camera(folder)
-    camera, misfit = fitted(camera, files, folder)
-    problems += [*notes, *misfit, *missing_files(files, str(folder / "rgb.txt"))]
+    camera, unknown = _camera(folder)
+    camera, notes = fitted(camera, files, folder)
+    problems += [*unknown, *missing_files(files, str(folder / "rgb.txt"))]
     unlisted = {p.name for p in (folder / "rgb").glob("*")} - {f.name for f in files}
-    problems += left_out(folder / "rgb", unlisted, "not in rgb.txt")
+    notes += left_out(folder / "rgb", unlisted, "not in rgb.txt")
     frames = image_files(folder / "rgb", files, times.tolist(), str(folder / "rgb.txt"), name, camera)
-    depth, depth_problems = _depth(folder, times)
-    poses, pose_problems = _poses(folder, times)
-    problems += depth_problems + pose_problems
-    return DepthFiles(name, frames, camera, poses, tuple(problems), depth, _UNITS_PER_METRE)
+    depth = _depth(folder, times, problems, notes)
+    poses = _poses(folder, times, problems, notes)
+    sequence = DepthFiles(name, frames, camera, poses, tuple(problems), depth, _UNITS_PER_METRE)
+    sequence.notes = tuple(notes)
+    return sequence
 
 
 def _camera(folder: Path) -> tuple[Camera, list[str]]:
@@ -93,31 +94,39 @@ def _camera(folder: Path) -> tuple[Camera, list[str]]:
     return _ROS_DEFAULT, [f"{text} (fx = fy = 525); give the folder its original name"]
 
 
-def _depth(folder: Path, times: np.ndarray) -> tuple[dict[int, Path], list[str]]:
+def _depth(folder: Path, times: np.ndarray, problems: list[str], notes: list[str]) -> dict[int, Path]:
     """Depth files by frame."""
     try:
-        depth_times, names, problems = read_listing(folder / "depth.txt")
+        depth_times, names, faults = read_listing(folder / "depth.txt")
     except TrianflowError as error:
-        return {}, [f"{error}; the sequence is used without depth"]
+        problems.append(f"{error}; the sequence is used without depth")
+        return {}
     partner = associate(times, depth_times, LARGEST_TIME_OFFSET)
     files = {a: folder / names[b] for a, b in partner.items()}
     lonely = [i for i in range(len(times)) if i not in partner]
     if not partner:
-        problems.append(f"{folder / 'depth.txt'}: no time within {LARGEST_TIME_OFFSET:g} s of one in rgb.txt;")
-        problems[-1] += " take both files from the archive of this sequence"
-    elif lonely:
         problems.append(
+            f"{folder / 'depth.txt'}: no time within {LARGEST_TIME_OFFSET:g} s of one in rgb.txt; take both files from"
+            " the archive of this sequence"
+        )
+    elif lonely:
+        notes.append(
             f"{folder / 'depth.txt'}: nothing within {LARGEST_TIME_OFFSET:g} s of {len(lonely)} of {len(times)} images,"
             f" the first at {times[lonely[0]]:.6f}; these have no depth, as in the benchmark"
         )
-    return files, problems + missing_files(list(files.values()), str(folder / "depth.txt"))
+    problems += [*faults, *missing_files(list(files.values()), str(folder / "depth.txt"))]
+    return files
 
 
-def _poses(folder: Path, times: np.ndarray) -> tuple[Trajectory | None, list[str]]:
+def _poses(folder: Path, times: np.ndarray, problems: list[str], notes: list[str]) -> Trajectory | None:
     path = folder / "groundtruth.txt"
-    if not path.is_file():
-        return None, [f"{path}: missing; the sequence is used without poses (validation sequences have none)"]
-    try:
-        return poses_of_images(Trajectory.load(path, "tum"), times, path)
-    except TrianflowError as error:
-        return None, [f"{error}; download it again, the sequence is used without poses"]
+    if path.is_file():
+        try:
+            return poses_of_images(Trajectory.load(path, "tum"), times, path, problems, notes)
+        except TrianflowError as error:
+            problems.append(f"{error}; download it again, the sequence is used without poses")
+    elif "validation" in folder.absolute().name:
+        notes.append(f"{path}: not published for validation sequences; the sequence is used without poses")
+    else:
+        problems.append(f"{path}: missing; unpack it again, the sequence is used without poses")
+    return None

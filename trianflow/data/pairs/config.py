@@ -15,7 +15,7 @@ class PathSource(Settings):
     """Recorded frames; a pair is a frame and the one `stride` frames later."""
 
     path: str = Field(description="video, folder, dataset sequence or glob pattern; of folders: a source for each")
-    exclude: tuple[str, ...] = Field((), description="of a pattern of folders, those to leave out: parts of the path")
+    exclude: tuple[str, ...] = Field((), description="of a pattern, folders to leave out: whole names in their paths")
     calib: str | None = Field(None, description="calibration file; default: the one found beside the frames")
     stride: PositiveInt = Field(1, description="frames from the first to the second image of a pair")
     start: int = Field(0, ge=0, description="first frame")

@@ -177,8 +177,9 @@ def expand_source(source: PathSource, root: str | None) -> list[PathSource]:
     places = {key: getattr(source, key) for key in ("path", "calib", "poses", "depth")}
     placed = {key: str(base / Path(place).expanduser()) for key, place in places.items() if place is not None}
     found = [Path(p) for p in sorted(glob.glob(placed["path"]))] if glob.has_magic(placed["path"]) else []
-    folders = [folder for folder in found if folder.is_dir()]
-    kept = [folder for folder in folders if not any(name in str(folder) for name in source.exclude)]
+    folders = {folder: f"/{_below(str(folder), root)}/" for folder in found if folder.is_dir()}
+    left_out = [f"/{name.strip('/')}/" for name in source.exclude]
+    kept = [folder for folder, place in folders.items() if not any(name in place for name in left_out)]
     if folders and not kept:
         raise UsageError(f"{placed['path']}: all of its {len(folders)} folders are excluded")
     paths = [str(folder) for folder in kept] or [placed["path"]]
