@@ -202,9 +202,11 @@ def run_drive(kind: str, seed: int, frames: int, preset: str, variants: Items[st
 def drift(truth: Trajectory, estimate: Trajectory) -> tuple[float, float]:
     """Scale of the last 100 m by that of the first 100 m, and metres that the last pose is off.
 
-    Both begin with the same pose; the first 100 m give the estimate its metres.
+    Both begin with the same pose; the first 100 m give the estimate its metres. NaN for less than 200 m.
     """
     way, ours = truth.distances, estimate.distances
+    if way[-1] < 200:
+        return float("nan"), float("nan")
     first, last = np.searchsorted(way, [100, way[-1] - 100])
     scale = way[first] / ours[first]
     ratio = scale * (ours[-1] - ours[last]) / (way[-1] - way[last])

@@ -32,7 +32,7 @@ def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees, for what it allocates next; where the C library is glibc.
 
     A training step on the CPU allocates and frees hundreds of megabytes. By default each large tensor comes from the
-    system and goes back to it, page by page: a tenth of the step. The largest need of the process stays as it is.
+    system and goes back to it, page by page: a tenth of the step.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -205,7 +205,8 @@ def test_disparities(kitti: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     out = capsys.readouterr().out
     assert "prediction, over all pixels" in out
     assert "D1 fg %" in out
-    assert "figures of papers are over all pixels (--protocol pixels) of the 200 images of KITTI 2015" in out
+    assert "protocol      pixels: over all pixels of all images, as KITTI 2015's server" in out.splitlines()
+    assert "every pixel; averaging not stated, they stand beside --protocol pixels" in out
     with pytest.raises(UsageError, match="--predict"):
         evaluate(kitti, pred, "--disparity", "--predict", training / "image_2")
     shutil.rmtree(training / "disp_occ_0")

@@ -154,6 +154,22 @@ def test_exit_code_1_where_a_part_is_missing(
     assert "6 frames written, 0 left out because nothing moved, 1 without their depth" in done.out
 
 
+def test_of_many_problems_the_first_are_told(
+    tmp_path: Path, trianflow: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work_here(monkeypatch)
+    scene = tmp_path / "folder" / "scene"
+    scene.mkdir(parents=True)
+    cv2.imwrite(str(scene / "0.png"), np.zeros((64, 64, 3), np.uint8))
+    for number in range(1, 24):
+        (scene / f"{number}.png").write_bytes(b"cut")
+    (scene / "cam.txt").write_text("60 0 32\n0 60 32\n0 0 1\n")
+    done = trianflow("prepare", "folder", tmp_path / "folder", tmp_path / "out", *SMALL)
+    assert done.code == 1
+    assert "1 frames written" in done.out
+    assert "more: --json lists them all" in done.err
+
+
 def test_the_help_names_all_splits(trianflow: Program) -> None:
     told = trianflow("prepare", "--help").out
     assert [name for name in SPLITS if name not in told] == []

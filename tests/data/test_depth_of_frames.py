@@ -59,6 +59,17 @@ def test_depth_by_name_and_by_time(tmp_path: Path) -> None:
     assert [None if f.depth is None else f.depth[5, 5] for f in source] == [1, 2, 3]
 
 
+def test_as_many_depth_files_of_other_frames_are_paired_by_name(tmp_path: Path) -> None:
+    images = write_folder(tmp_path / "rgb", 5)
+    (images / "000001.png").unlink()
+    (tmp_path / "depth").mkdir()
+    for i in (0, 1, 2, 4):
+        write_depth(tmp_path / "depth" / f"{i:06d}.png", 5000 * (i + 1))
+    source = open_frames(images, depth=tmp_path / "depth", depth_scale=5000)
+    assert [None if f.depth is None else f.depth[5, 5] for f in source] == [1, 3, None, 5]
+    assert source.notes[0] == f"{tmp_path / 'depth'}: depth for 3 of 4 images; none for 000003.png"
+
+
 def test_depth_in_npy_needs_no_scale(tmp_path: Path) -> None:
     images = write_folder(tmp_path / "rgb", 1)
     (tmp_path / "depth").mkdir()

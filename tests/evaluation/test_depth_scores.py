@@ -65,6 +65,15 @@ def test_clamped_after_scaling() -> None:
     assert score.mean["abs_rel"] == pytest.approx((80 - 40) / 40 / 3)
 
 
+def test_indoors_predictions_are_clamped_at_80_m_not_where_the_truth_ends() -> None:
+    score = score_images([pair([1, 2, 9], [1, 2, 30])], PROTOCOLS["nyuv2"])
+    assert score.images[0].factor == 1
+    assert score.mean["abs_rel"] == pytest.approx((30 - 9) / 9 / 3)
+    assert score.mean["rmse"] == pytest.approx((30 - 9) / 3**0.5)
+    score = score_images([pair([1, 2, 8], [1, 2, 100])], PROTOCOLS["nyuv2"])
+    assert score.mean["abs_rel"] == pytest.approx((80 - 8) / 8 / 3)
+
+
 def test_pixels_without_prediction_count_against_it() -> None:
     image = score_image(pair([2, 2, 2, 2], [1, np.nan, 1, 1]), EIGEN, 2)
     assert (image.pixels, image.unknown) == (4, 1)

@@ -62,6 +62,9 @@ def test_the_program_accepts_every_command(table: str, weights: str | None, tmp_
         if isinstance(one, PrepareStep):
             sizes.add(tuple(args.size))
             assert (args.source, args.out) == (str(one._data.path), str(one.out))
+            asked = {key: getattr(args, key) for key in ("fit", "truth", "split", "stride")}
+            asked |= {"size": list(args.size), "min_motion": args.min_motion or 0.0}
+            assert one._settings == asked | {"reader": {"crop": True} if args.crop else {}}
         if isinstance(one, TrainStep):
             config = load_settings(TrainConfig(), args.config, args.overrides)
             sizes.add(config.data.size)
@@ -229,11 +232,19 @@ def test_a_preparation_is_done_when_all_of_the_dataset_is(tmp_path: Path) -> Non
     (folder.parent / "01" / ".parts").rmdir()
     assert status_of(prepare()).state == "done"
     settings = folder.parent / "prepare.json"
-    same = {"size": [832, 256], "truth": False, "reader": {}, "fit": "stretch"}
-    for changed, state in (({}, "done"), ({"size": [64, 32]}, "missing"), ({"reader": {"crop": True}}, "missing")):
-        settings.write_text(json.dumps(same | changed))
-        assert status_of(prepare()).state == state
-    assert f"{folder.parent} was prepared with other settings (reader): remove it" in status_of(prepare()).text
+    same = {"size": [832, 256], "fit": "stretch", "min_motion": 0.002, "truth": False, "reader": {}}
+    same |= {"split": "odometry_train", "stride": 1}
+    settings.write_text(json.dumps(same))
+    assert status_of(prepare()).state == "done"
+    others = {"size": [64, 32], "fit": "crop", "min_motion": 0.0, "truth": True, "reader": {"crop": True}}
+    others |= {"split": "odometry_test", "stride": 3}
+    for key, value in others.items():
+        settings.write_text(json.dumps(same | {key: value}))
+        status = status_of(prepare())
+        assert status.state == "missing"
+        assert status.text.startswith(f"{folder.parent} was prepared with other settings ({key}): remove it")
+    settings.write_text(json.dumps(same | {"split": None, "stride": 3}))  # all frames of the dataset, every third
+    assert "(split, stride): remove it" in status_of(prepare()).text
     settings.unlink()
     write_odometry(dataset, ("05",), scans=False)
     assert status_of(prepare()).state == "ready"  # another archive was unpacked

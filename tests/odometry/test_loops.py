@@ -113,7 +113,7 @@ def test_a_trajectory_in_metres_is_closed_and_stays_in_metres(room):
     units = np.where(np.arange(52) < 26, 250.0, 190.0)
     closer = run(room, in_units(truth, units), units)
     raw = Trajectory(np.arange(52.0), turned(truth, 0.006))
-    closed = closer.closed(raw, metres=1 / units)
+    closed = closer.closed(raw, metres=1 / units, hold_scale=True)
     assert closed.kept.all()
     assert (closed.rows[:, 1] - closed.rows[:, 0] >= 20).all()
     assert end_error(closed.trajectory.T_wc, truth) < end_error(raw.T_wc, truth) / 5

@@ -210,10 +210,31 @@ def test_depth_is_no_source_for_other_scales():
     assert {step.scale_source for step in steps[2:]} == {"structure"}
 
 
+def test_height_leaves_measured_depth_alone():
+    """Also in frames whose depth is missing."""
+    world = Corridor(drive(14), bays=1.0)  # its floor is 1.6 m below the camera
+    frames = [dataclasses.replace(f, depth=None) if f.index in (4, 6, 8, 10) else f for f in world.frames(True)]
+    odometry, steps = run(world, "camera_height=4", frames=frames)
+    # from key frame 4 on there is nothing to tell the length of one step
+    ours, truth = lengths(odometry.trajectory.T_wc), lengths(world.T_wc)
+    np.testing.assert_allclose(np.delete(ours, 4), np.delete(truth, 4), rtol=0.02)
+    assert not any("camera_height" in step.shares for step in steps)
+
+
 def test_without_a_frame_there_is_no_pose():
     odometry = VisualOdometry(CAMERA, load_settings(CONFIG, None, ["camera_height=1.6"]), Corridor(drive(2)))
     assert len(odometry.trajectory) == 0
     assert odometry.metric.shortcomings(0.0, 0.0) == []
+
+
+def test_too_few_roads_and_steps_without_a_way_are_told(tmp_path):
+    world = Corridor(drive(3), bays=1.0)
+    (few,) = run(world, "camera_height=1.6")[0].metric.shortcomings(0.0, 0.2)
+    assert "in 2 of 2 steps; it takes some more" in few
+    file = tmp_path / "speed.txt"
+    file.write_text("".join(f"{t:.1f} 0\n" for t in range(4)))
+    (standing,) = run(world, f"speed={file}")[0].metric.shortcomings(0.0, 0.2)
+    assert "known in 0 of 2 steps; it takes steps in which the car drives" in standing
 
 
 def test_metres_that_do_not_come_are_told(tmp_path):

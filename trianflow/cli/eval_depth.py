@@ -26,16 +26,16 @@ order where there are as many.
   protocol  crop    truth         figures
   eigen     Garg    0.001 - 80 m  AbsRel SqRel RMSE RMSElog and the three δ
   eigen50   Garg    0.001 - 50 m  the same
-  nyuv2     NYUv2   0.001 - 10 m  AbsRel log10 RMSE and the three δ
+  nyuv2     NYUv2   0.001 - 80 m  AbsRel log10 RMSE and the three δ; 80 m as in TrianFlow's test
   make3d    central 0.001 - 70 m  AbsRel SqRel RMSE log10; error C1: nothing beyond 70 m counts
   plain     none    above 0.001 m all
 
 A prediction covers what its truth covers. It is resized to it as disparity (1 / depth, bilinearly, and inverted
-afterwards, whether PRED is depth or disparity: so do the published tests), scaled, clamped to the caps of the protocol
-and measured; the figures are means over the images. Pixels with truth but without a prediction count as the least
-depth. nyuv2 and make3d take GT of whole images, or cut to their crop already (561x427 pixels; 1704x852, or 305x21 of
-the laser), so that predictions of the crop alone can be scored, as the papers make them: `trianflow prepare --crop
---truth` cuts images and truth alike.
+afterwards, whether PRED is depth or disparity: so do the tests of TrianFlow and Monodepth2, while that of SfMLearner
+enlarges depth), scaled, clamped to the caps of the protocol and measured; the figures are means over the images. Pixels
+with truth but without a prediction count as the least depth. nyuv2 and make3d take GT of whole images, or cut to their
+crop already (561x427 pixels; 1704x852, or 305x21 of the laser), so that predictions of the crop alone can be scored, as
+the papers make them: `trianflow prepare --crop --truth` cuts images and truth alike.
 Exit code 1 where an image could not be scored."""
 _EPILOG = """\
 examples:

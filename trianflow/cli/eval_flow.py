@@ -29,7 +29,7 @@ examples:
 _SHOWN = 10  # problems on stderr
 _PROTOCOLS = {
     "images": "mean over the images, each with equal weight, as papers print EPE and Fl",
-    "pixels": "over all pixels of all images, as KITTI 2015's server, and as papers print D1",
+    "pixels": "over all pixels of all images, as KITTI 2015's server",
 }
 
 
@@ -56,7 +56,7 @@ def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         choices=list(_PROTOCOLS),
         default="images",
         help="images: mean over the images, as papers print EPE and Fl (default); pixels: over all pixels, as KITTI"
-        " 2015's server, and as papers print D1",
+        " 2015's server",
     )
     protocol.add_argument(
         "--disparity",
@@ -101,8 +101,10 @@ def run(args: argparse.Namespace) -> int:
         _plot(args, truth, scores)
     notes = [f"{name}: {note}" for name, score in scores.items() for note in score.notes]
     if truth.kitti is not None and not (published or args.published == "none"):
-        how = "over all pixels (--protocol pixels) of" if args.disparity else "means over"
-        notes.append(f"figures of papers are {how} the 200 images of KITTI 2015, with an estimate for every pixel")
+        how = "of" if args.disparity else "means over"
+        note = f"figures of papers are {how} the 200 images of KITTI 2015, with an estimate for every pixel"
+        beside = "; averaging not stated, they stand beside --protocol pixels, as KITTI's server has it"
+        notes.append(f"{note}{beside if args.disparity else ''}")
     if len({frozenset(score.errors) for score in scores.values()}) > 1:
         notes.append("the rows are of different images, so they do not compare: see the warnings")
     head = [

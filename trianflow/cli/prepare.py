@@ -18,16 +18,17 @@ from trianflow.errors import UsageError
 if TYPE_CHECKING:
     from trianflow.data.prepared import PreparedSequence
 
-_SHOWN = 20  # problems that are printed; all of them stand in the files
+_SHOWN = 20  # problems that are printed
 
 _DESCRIPTION = """\
 Make small pictures of the frames of a dataset, without distortion, in a folder for each sequence:
   DST/SEQUENCE/images/*.png  calib.yaml  times.txt
   and, where known, poses.tum  depth/*.png (metres x 256)  speeds.txt (metres a second)
 Several processes; the same command goes on where it was stopped or killed, and prepares again what was damaged or
-whose source has changed. SRC is never changed. Train on it by data.root=DST 'data.train=[{path: SEQUENCE}]', where
-SEQUENCE may hold * to name many. Exit code 1 where something of the dataset or the split is missing or cannot be read:
-it is named, and all the rest is prepared."""
+whose source has changed: size or time of an image or depth file (so also of one that was only copied or touched), the
+camera, the scale of depth, the place of the laser scanner. SRC is never changed. Train on it by data.root=DST
+'data.train=[{path: SEQUENCE}]', where SEQUENCE may hold * to name many. Exit code 1 where something of the dataset or
+the split is missing or cannot be read: it is named, and all the rest is prepared."""
 
 _SPLITS = """\
 only its frames, all of them: eigen_train, eigen_test (KITTI raw), odometry_train, odometry_test, nyuv2_train,
@@ -122,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
     lacking = [*content.problems, *(f"not there: {line}" for line in split.missing)]
     known = [f"{s.name}: {line}" for s in content.sequences if s.name in chosen for line in s.problems]
     if not args.json:
-        _tell([*lacking, *known, *content.notes], "--json lists them all")
+        _tell([*lacking, *known, *content.notes])
     with tqdm(total=sum(map(len, chosen.values())), unit=" frames", disable=quiet or None) as bar:
         results = prepare_sequences(content.sequences, out, settings, chosen, args.workers, bar.update)
     found = [f"{result.name}: {problem}" for result in results for problem in result.problems]
@@ -131,8 +132,7 @@ def run(args: argparse.Namespace) -> int:
         told = {"problems": [*lacking, *found], "notes": [*content.notes, *notes]}
         print(json.dumps({**told, "sequences": [asdict(result) for result in results]}, indent=2))
     else:
-        later = [*(line for line in found if line not in known), *notes]
-        _tell(later, "prepared.json in the folder of each sequence has them")
+        _tell([*(line for line in found if line not in known), *notes])
         if not quiet:
             print(_summary(results, out))
     return 1 if lacking or not all(result.complete for result in results) else 0
@@ -163,9 +163,9 @@ def _summary(results: list[PreparedSequence], out: Path) -> str:
     return f"{out}: {', '.join(parts)}"
 
 
-def _tell(problems: list[str], where: str) -> None:
+def _tell(problems: list[str]) -> None:
     """Warn of the first problems, and say where the others are."""
     for problem in problems[:_SHOWN]:
         warn(problem)
     if len(problems) > _SHOWN:
-        warn(f"and {len(problems) - _SHOWN} more: {where}")
+        warn(f"and {len(problems) - _SHOWN} more: --json lists them all")

@@ -145,8 +145,9 @@ def execute(args: argparse.Namespace) -> tuple[int, OdometryRun]:
     if frames.depth is not None and config.scale not in ("auto", "depth"):
         notes.append(f"--depth is not used with --scale {config.scale}")
     metres = config.camera_height is not None or config.speed is not None
-    if frames.depth is not None and config.scale == "auto" and metres:
-        notes.append("height and speed are not used beside --depth, unless by --scale depth, which weighs them all")
+    fuses = config.scale == "depth" and config.window.frames > 0
+    if frames.depth is not None and config.scale in ("auto", "depth") and metres and not fuses:
+        notes.append("height and speed are not used beside --depth, but by --scale depth with a window: it weighs all")
     if frames.depth is None and config.scale == "depth" and metres and config.window.frames:
         notes.append("the network's depth has a unit of its own: it is not used beside a height or speed in metres")
     estimators = Estimators.of(config, measured_depth=frames.depth is not None)

@@ -82,27 +82,36 @@ def decode_depth(values: np.ndarray, scale: float | None = None) -> np.ndarray:
     return depth
 
 
+def depth_png(depth: np.ndarray, scale: float) -> bytes:
+    """The content of a 16-bit PNG that holds one depth image, as `read_depth` reads it.
+
+    Args:
+        depth: `(H, W)` along z; 0, negative or not finite where unknown.
+        scale: stored units per unit of depth. What is beyond its range becomes its nearest or farthest value.
+    """
+    known = np.isfinite(depth) & (depth > 0)
+    # 0 and the largest value say that a depth is unknown
+    stored = np.where(known, np.clip(np.round(np.where(known, depth, 1) * scale), 1, 65534), 0)
+    return cv2.imencode(".png", stored.astype(np.uint16))[1].tobytes()
+
+
 def write_depth(path: str | Path, depth: np.ndarray, scale: float) -> None:
     """Write one depth image, as `read_depth` reads it.
 
     Args:
         path: `.png` (16 bits) or `.npy` (float32, exact).
         depth: `(H, W)` along z; 0, negative or not finite where unknown.
-        scale: stored units per unit of depth, of a `.png`. What is beyond its range becomes its nearest or farthest
-            value.
+        scale: of a `.png`, as of `depth_png`.
 
     Raises:
         TrianflowError: the file cannot be written.
     """
     path = Path(path)
-    known = np.isfinite(depth) & (depth > 0)
     try:
         if path.suffix.lower() == ".npy":
-            np.save(path, np.where(known, depth, 0).astype(np.float32))
+            np.save(path, np.where(np.isfinite(depth) & (depth > 0), depth, 0).astype(np.float32))
             return
-        # 0 and the largest value say that a depth is unknown
-        stored = np.where(known, np.clip(np.round(np.where(known, depth, 1) * scale), 1, 65534), 0)
-        path.write_bytes(cv2.imencode(".png", stored.astype(np.uint16))[1].tobytes())
+        path.write_bytes(depth_png(depth, scale))
     except OSError as error:
         raise TrianflowError(f"{path}: cannot write the depth: {error.strerror}") from error
 
@@ -110,9 +119,9 @@ def write_depth(path: str | Path, depth: np.ndarray, scale: float) -> None:
 class DepthFolder:
     """Depth files matched to the frames of a source.
 
-    The files are taken in natural order where there are as many as frames in the whole input, else the one of
-    the same name (without suffix), else, where all names are time stamps (TUM), the nearest within 0.02 s. A
-    frame without a partner has no depth, which `notes` says.
+    A frame has the file of its name (without suffix). Where not one has, the files are taken in natural order if there
+    are as many as frames in the whole input. Where some have none and all names are time stamps (TUM), it is the
+    nearest within 0.02 s. A frame without a partner has no depth, which `notes` says.
 
     Args:
         folder: with the depth files.
@@ -159,26 +168,27 @@ class DepthFolder:
         return depth, ""
 
     def _match(self, files: list[Path], source: FrameSource) -> dict[int, Path]:
-        if len(files) == source.total:
+        images = source.files if isinstance(source, ImageFolder) else []
+        by_stem = {_stem(f): f for f in files}
+        stems = [_stem(f) for f in images]
+        matched = {i: by_stem[stem] for i, stem in enumerate(stems) if stem in by_stem}
+        if not matched and len(files) == source.total:
             return dict(enumerate(files))
-        if not isinstance(source, ImageFolder):
+        if not images:
             raise TrianflowError(
                 f"{self.folder}: {len(files)} depth files, but {source.name} has {source.total} frames"
             )
-        by_stem = {_stem(f): f for f in files}
-        stems = [_stem(f) for f in source.files]
-        matched = {i: by_stem[stem] for i, stem in enumerate(stems) if stem in by_stem}
-        if not matched:
-            matched = _by_time(stems, files)
-        missing = next((f.name for i, f in enumerate(source.files) if i not in matched), "")
+        if len(matched) < len(images):
+            matched = _by_time(stems, files) or matched
+        missing = next((f.name for i, f in enumerate(images) if i not in matched), "")
         if not matched:
             raise TrianflowError(
                 f"{self.folder}: {len(files)} depth files for {source.total} images, none named like"
                 f" {missing}; the first is {files[0].name}"
             )
-        if len(matched) < len(source.files):
+        if len(matched) < len(images):
             self.notes.append(
-                f"{self.folder}: depth for {len(matched)} of {len(source.files)} images; none for {missing}"
+                f"{self.folder}: depth for {len(matched)} of {len(images)} images; none for {missing}"
             )
         return matched
 

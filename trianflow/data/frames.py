@@ -186,7 +186,7 @@ def open_frames(
     Args:
         source: path or quoted glob pattern.
         depth: folder of depth images or `.npy` files (see `depth.DepthFolder`), matched to the frames by
-            order where there are as many, else by file name, else by time stamps in the names.
+            file name, else by order where there are as many, else by time stamps in the names.
         start, end, stride: the selection in frame numbers, `end` exclusive.
         fps: frames a second; for a folder without times (default 10); for a video it overrides the container.
         depth_scale: stored depth units per metre, for integer depth (KITTI 256, TUM 5000, millimetres 1000).

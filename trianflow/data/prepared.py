@@ -20,12 +20,12 @@ import yaml
 
 from trianflow.data.datasets.interface import DatasetSequence
 from trianflow.data.pairs.prepare import Preparation
-from trianflow.data.prepared_parts import COUNTS, DEPTH_SCALE, PARTS, Job, do_part, read_mapping, start_worker
+from trianflow.data.prepared_parts import COUNTS, DEPTH_SCALE, FACTS, PARTS, Job, do_part, read_mapping, start_worker
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.files import replacing
 from trianflow.trajectory import Trajectory
 
-SETTINGS, FACTS = "prepare.json", "prepared.json"
+SETTINGS = "prepare.json"
 _LOCK = ".lock"
 
 
@@ -94,7 +94,9 @@ def prepare_sequences(
     for each picture), where known `poses.tum`, `speeds.txt` (metres a second, one for each picture) and
     `depth/NUMBER.png` (metres times 256, of the pictures' size), with `truth` also `truth/NUMBER.png` (of the original
     size, without distortion as they are), and `prepared.json`, which says that it is complete. NUMBER is that of the
-    source's file. What is there already is checked, and written again where it is damaged or its source has changed.
+    source's file. What is there already is checked, and written again where it is damaged or its source has changed:
+    an image or depth file of another size or time (so also one that was only copied or touched), or another camera,
+    scale of depth or place of the laser scanner.
 
     Args:
         sequences: of one dataset.
@@ -158,16 +160,18 @@ def _take_up(job: Job) -> int:
         UsageError: another source, which is still there.
     """
     (job.folder / PARTS).mkdir(parents=True, exist_ok=True)
-    changed = 0
+    changed, whole = 0, True
     for begin in job.parts():
         part = read_mapping(job.part_file(begin))
         if part is None:
+            whole = False
             continue
-        if part["source"] != job.origin(begin)["source"] and Path(part["source"]).exists():  # else it was moved
+        if part["source"] != job.source() and Path(part["source"]).exists():  # else it was moved
             raise UsageError(f"{job.folder} was prepared from another source, {part['source']}: name another folder")
         if not job.is_of(part, begin):
             changed += len(job.of_part(begin))
-    if changed:
+        whole = whole and not part["problems"]
+    if changed or not whole:
         (job.folder / FACTS).unlink(missing_ok=True)
     return changed
 
@@ -226,7 +230,7 @@ def _complete(job: Job, parts: list[dict[str, Any]], changed: int) -> PreparedSe
     if any(speed is not None for speed in speeds):
         rows = ("nan" if speed is None else f"{speed:.6f}" for speed in speeds)
         (folder / "speeds.txt").write_text("".join(f"{row}\n" for row in rows))
-    facts = {"source": job.origin(0)["source"], "frames": len(job.frames), "kept": len(kept), **counts}
+    facts = {"source": job.source(), "frames": len(job.frames), "kept": len(kept), **counts}
     with replacing(folder / FACTS) as path:
         path.write_text(json.dumps(facts | {"problems": problems, "notes": sequence.notes}, indent=1) + "\n")
     return result

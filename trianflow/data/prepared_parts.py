@@ -15,21 +15,19 @@ import cv2
 import numpy as np
 
 from trianflow.data.datasets.interface import DatasetSequence
-from trianflow.data.datasets.scanning import readable
 from trianflow.data.decoding import file_damage
-from trianflow.data.depth import read_depth, write_depth
+from trianflow.data.depth import depth_png
 from trianflow.data.pairs.prepare import Preparation
 from trianflow.data.pairs.static import MotionMeter
 from trianflow.errors import TrianflowError
 from trianflow.files import replacing
 
 DEPTH_SCALE = 256  # stored units per metre of the depth that is exported (KITTI)
-PARTS = ".parts"
+FACTS, PARTS = "prepared.json", ".parts"
 COUNTS = ("static", "unreadable", "without_depth")
 _FRAMES = 64  # that a process takes at once, and that an interruption loses at most
 # Not compressed: half as large again, written in a tenth of the time and read, in every epoch, in a third of it.
 _PNG = (cv2.IMWRITE_PNG_COMPRESSION, 0, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE)
-_NOT_READ_BACK = "what was written is not what can be read: a bad disk?"
 
 
 @dataclass(frozen=True)
@@ -64,13 +62,20 @@ class Job:
         """What says that a part is done."""
         return self.folder / PARTS / f"{begin:06d}.json"
 
+    def source(self) -> str:
+        """The folder of the frames."""
+        return str(self.sequence.frames.path.absolute().resolve())
+
     def origin(self, begin: int) -> dict[str, Any]:
-        """What a part is made of: source, camera, and of each frame its index, its number and the name of its file."""
+        """What a part is made of: source, camera, settings of depth, and of each frame its index, number and files."""
         sequence, camera = self.sequence, self.sequence.camera
         intrinsics = [camera.fx, camera.fy, camera.cx, camera.cy, camera.width, camera.height, *camera.distortion]
-        frames = [[i, sequence.number(i), sequence.listed(i)[0].name] for i in self.of_part(begin)]
-        source = str(sequence.frames.path.absolute().resolve())
-        return {"source": source, "camera": intrinsics, "frames": frames}
+        frames = [
+            [i, sequence.number(i), _stamp(sequence.listed(i)[0]), _stamp(sequence.depth_file(i))]
+            for i in self.of_part(begin)
+        ]
+        settings = {"camera": intrinsics, "depth_settings": [*sequence.depth_settings]}
+        return {"source": self.source(), **settings, "frames": frames}
 
     def is_of(self, part: dict[str, Any], begin: int) -> bool:
         """Whether what is recorded of a part was made of what it would be made of now."""
@@ -123,6 +128,7 @@ def write_part(job: Job, begin: int) -> dict[str, Any]:
         TrianflowError: what can be read is not what was written.
         OSError: a file cannot be written.
     """
+    (job.folder / FACTS).unlink(missing_ok=True)
     sequence = job.sequence
     part: dict[str, Any] = {"kept": [], **dict.fromkeys(COUNTS, 0), "problems": [], "no_depth": [], "bytes": {}}
     part |= job.origin(begin)
@@ -171,31 +177,40 @@ def read_mapping(path: Path) -> dict[str, Any] | None:
 
 
 def _write_picture(path: Path, picture: np.ndarray, grey: bool) -> int:
-    """Write a picture `(h, w, 3)` RGB uint8, with one channel where it is grey, and read it back; the file's size."""
+    """Write a picture `(h, w, 3)` RGB uint8, with one channel where it is grey; the size of the file."""
     stored = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY if grey else cv2.COLOR_RGB2BGR)
-    data = cv2.imencode(".png", stored, _PNG)[1].tobytes()
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(data)
-    if path.read_bytes() != data:
-        raise TrianflowError(f"{path}: {_NOT_READ_BACK}")
-    return len(data)
+    return _write(path, cv2.imencode(".png", stored, _PNG)[1].tobytes())
 
 
 def _write_depth(path: Path, depth: np.ndarray) -> int:
-    """Write depth, not positive or NaN where unknown, and read it back; the size of the file."""
+    """Write depth, not positive or NaN where unknown; the size of the file."""
+    return _write(path, depth_png(depth, DEPTH_SCALE))
+
+
+def _write(path: Path, data: bytes) -> int:
+    """Write a file and read it back; its size."""
     path.parent.mkdir(exist_ok=True)
-    write_depth(path, depth, DEPTH_SCALE)
-    with readable(path):
-        same = np.array_equal(read_depth(path, DEPTH_SCALE) > 0, depth > 0)
-    if not same:
-        raise TrianflowError(f"{path}: {_NOT_READ_BACK}")
-    return path.stat().st_size
+    path.write_bytes(data)
+    if path.read_bytes() != data:
+        raise TrianflowError(f"{path}: what is read back is not what was written; check the disk, or name another DST")
+    return len(data)
+
+
+def _stamp(path: Path | None) -> list[str | int]:
+    """Name, size and time of a file, by which another one is told from it; no more than the name of one not there."""
+    if path is None:
+        return []
+    try:
+        status = path.stat()
+    except OSError:
+        return [path.name]
+    return [path.name, status.st_size, status.st_mtime_ns]
 
 
 def _is_whole(path: Path, size: int) -> bool:
-    """Whether a PNG is there in full size and its checksums are right."""
+    """Whether a PNG is there in full size, with its signature and the right checksums."""
     try:
         data = path.read_bytes()
     except OSError:
         return False
-    return len(data) == size and not file_damage(data)
+    return len(data) == size and data.startswith(b"\x89PNG\r\n\x1a\n") and not file_damage(data)

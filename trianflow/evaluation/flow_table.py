@@ -83,12 +83,13 @@ def flow_table(
 def comparable_rows(
     truth: TrueFlows, scores: Sequence[FlowScores], protocol: Protocol, choice: Choice = "few"
 ) -> list[Row]:
-    """The published figures that were computed in the same way; none where one of the scores was not.
+    """The published figures that were computed in the same way, as far as is stated; none where a score was not.
 
     Args:
         truth: published figures are of all 200 images of KITTI 2015.
         scores: published figures are of an estimate for each pixel.
-        protocol: published EPE and Fl are means over the images; D1, as KITTI defines it, is over all pixels.
+        protocol: published EPE and Fl are means over the images. How published D1 is averaged is not stated, as its
+            source says: it stands beside `pixels`, which is KITTI's definition.
         choice: see `published_rows`.
     """
     if truth.kitti is None or truth.kitti.edition != KITTI_2015:

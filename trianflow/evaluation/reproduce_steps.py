@@ -6,7 +6,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,7 @@ from trianflow.config import load_settings
 from trianflow.data.datasets.interface import DatasetContent
 from trianflow.data.datasets.registry import open_dataset_folder
 from trianflow.data.datasets.splits import take_split
-from trianflow.data.prepared import SETTINGS
+from trianflow.data.prepared import SETTINGS, PrepareSettings
 from trianflow.errors import TrianflowError
 from trianflow.training.config import TrainConfig
 
@@ -139,7 +139,7 @@ class PrepareStep(Step):
     """`trianflow prepare` of a split of a dataset.
 
     Done where every sequence that was begun is complete, none of the split is missing that the dataset has, and the
-    settings are those of now.
+    settings are all those that its command asks for.
     """
 
     def __init__(
@@ -149,8 +149,10 @@ class PrepareStep(Step):
         words += ["--size", *map(str, size), *options]
         super().__init__(title, words)
         self._data, self._split, self.out = data, split, out
-        crop = {"crop": True} if "--crop" in options else {}
-        self._settings = {"size": list(size), "truth": "--truth" in options, "reader": crop}
+        motion = float(options[options.index("--min-motion") + 1]) if "--min-motion" in options else 0.0
+        reader = {"crop": True} if "--crop" in options else {}
+        settings = PrepareSettings(size, min_motion=motion, truth="--truth" in options, reader=reader, split=split)
+        self._settings: dict[str, Any] = json.loads(json.dumps(asdict(settings)))  # as the file has them
 
     def made(self) -> float | None:
         """As `Step.made`; what the dataset itself lost since then does not count."""

@@ -151,14 +151,21 @@ class LoopCloser:
         self._remember()
         return self._search()
 
-    def closed(self, raw: Trajectory, breaks: Collection[int] = (), metres: np.ndarray | None = None) -> Closed | None:
+    def closed(
+        self,
+        raw: Trajectory,
+        breaks: Collection[int] = (),
+        metres: np.ndarray | None = None,
+        hold_scale: bool = False,
+    ) -> Closed | None:
         """A trajectory with the loops closed.
 
         Args:
             raw: of all frames so far, as they are known now.
             breaks: rows of it before which the odometry was lost.
-            metres: where it is in metres: `(F,)`, how many of them the unit has in which each frame was offered. Its
-                scale is left as it is then.
+            metres: where it has another unit than that in which frames were offered: `(F,)`, how many of it that of
+                each frame has.
+            hold_scale: leave the scale as it is, as it is known from elsewhere.
 
         Returns:
             None where no loop was found.
@@ -168,7 +175,7 @@ class LoopCloser:
         rows = np.array(self.indices)
         loops = self.loops if metres is None else [_in_metres(loop, metres[rows]) for loop in self.loops]
         cuts = {int(node) for node in np.searchsorted(rows, sorted(breaks))} - {0, len(rows)}
-        graph = optimise_pose_graph(raw.T_wc[rows], loops, cuts, metres is not None)
+        graph = optimise_pose_graph(raw.T_wc[rows], loops, cuts, hold_scale)
         T_wc = corrected_trajectory(raw.T_wc, self.indices, graph.S_wc) if graph.kept.any() else raw.T_wc
         ends = np.array([(loop.a, loop.b) for loop in loops])
         return Closed(Trajectory(raw.times, T_wc), rows[ends], graph.kept)

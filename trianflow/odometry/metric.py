@@ -29,6 +29,8 @@ _LEAST_WAY = 0.02
 _SURE = 0.1
 # Matches of known depth that a measurement takes, and what all of them may be wrong by in unison, pixels.
 _MIN_POINTS, _COHERENT = 50, 0.4
+# What a measurement by depth may be wrong by for this, as a share: with less parallax it says nothing.
+_LARGEST = 0.3
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,9 @@ class MetricScale:
         ratio, doubt = (known * inverse_depth)[good], (known * noise / reach)[good]
         scale, sigma = robust_mean(ratio, doubt, self._preparation.depth_noise)
         common = _COHERENT / max(float(pair.view.parallax), _COHERENT)
-        return Measurement(math.log(scale), math.hypot(sigma / scale, common)) if scale > 3 * sigma else None
+        if not scale > 3 * sigma or common > _LARGEST:
+            return None
+        return Measurement(math.log(scale), math.hypot(sigma / scale, common))
 
     def advance(self, T_step: np.ndarray, measured: dict[str, Measurement], lost: bool = False) -> FusedScale:
         """Take a new key frame: its pose `(4, 4)` in the one before, in units of the trajectory."""
@@ -187,16 +191,28 @@ class MetricScale:
             return lines
         roads, speeds = self._counts["camera_height"], self._counts["speed"]
         if self._height is not None and not (self.known and roads):
-            lines.append(
-                f"camera height: a road was found in {roads} of {steps} steps; it takes an even road in the lower"
-                " middle of the picture, and frames that are not far apart: take every frame, or give the speed"
-            )
+            line = f"camera height: a road was found in {roads} of {steps} steps; it takes "
+            if roads:
+                line += "some more to know the scale"
+            else:
+                line += (
+                    "an even road in the lower middle of the picture, and frames that are not far apart: take every"
+                    " frame, or give the speed"
+                )
+            lines.append(line)
         if self._speed is not None and not (self.known and speeds):
             first, last = self._speed.times[0], self._speed.times[-1]
-            lines.append(
-                f"speed: known in {speeds} of {steps} steps; the frames run from {begin:.2f} to {end:.2f} s, the speeds"
-                f" from {first:.2f} to {last:.2f} s: both must be of one clock"
-            )
+            line = f"speed: known in {speeds} of {steps} steps; "
+            if speeds:
+                line += "it takes some more to know the scale"
+            elif first <= begin and end <= last:
+                line += "it takes steps in which the car drives and the motion is found"
+            else:
+                line += (
+                    f"the frames run from {begin:.2f} to {end:.2f} s, the speeds from {first:.2f} to {last:.2f} s: both"
+                    " must be of one clock"
+                )
+            lines.append(line)
         return lines
 
 

@@ -262,7 +262,8 @@ class VisualOdometry:
         self._key_poses.append(T_wc.numpy())
         T_step = np.linalg.inv(self._key_poses[-2]) @ self._key_poses[-1]
         T_ba = torch.from_numpy(np.linalg.inv(T_step))
-        measured = self.metric.measure(pair, key, T_ba, end, radial) if motion.measured else {}
+        metric = self._window is None and self._has_depth
+        measured = self.metric.measure(pair, key, T_ba, end, radial) if motion.measured and not metric else {}
         fused = self.metric.advance(T_step, measured, lost)
         if math.isfinite(fused.sigma):
             told["shares"] = fused.shares
@@ -292,7 +293,8 @@ class VisualOdometry:
             metres = np.array([steps[max(key - 1, 0)] for key, _ in self._relative])
         elif self._has_depth:
             metres = np.ones(len(self._times))
-        return self._closer.closed(self.trajectory, self._breaks, metres)
+        free = self._preparation.depth_source == "network" and not self.metric.wants_metres  # its unit is no metre
+        return self._closer.closed(self.trajectory, self._breaks, metres, metres is not None and not free)
 
     @property
     def _has_depth(self) -> bool:

@@ -40,11 +40,15 @@ class Fault:
         do: the deed; it may return another file that the message has to name.
         place: the file below the root.
         named: what the message has to name, where it is not that file.
+        problem: whether something is lost by it, or it is only noted.
+        unmade: a file of the output that must not be made, as it would be wrong.
     """
 
     do: Action
     place: str
     named: str = ""
+    problem: bool = True
+    unmade: str = ""
 
 
 @dataclass(frozen=True)
@@ -220,7 +224,7 @@ READERS = {
             ),
             "times apart": (Fault(text("0.0\n0.1\n0.05\n0.3\n"), "sequences/00/times.txt"),),
             "wrong size": (Fault(resized, f"{ODOMETRY}/000002.png"),),
-            "extra file": (Fault(added, f"{ODOMETRY}/plot.png"),),
+            "extra file": (Fault(added, f"{ODOMETRY}/plot.png", problem=False),),
             "archive": (Fault(added, "sequences/02.zip"),),
         },
     ),
@@ -242,7 +246,7 @@ READERS = {
             ),
             "times apart": (Fault(text("2011-09-26 13:02:20.1\nyesterday\n"), f"{IMAGES}/timestamps.txt"),),
             "wrong size": (Fault(resized, f"{IMAGES}/data/0000000002.png"),),
-            "extra file": (Fault(added, f"{IMAGES}/data/plot.png"),),
+            "extra file": (Fault(added, f"{IMAGES}/data/plot.png", problem=False),),
             "archive": (Fault(added, "2011_09_26_drive_0003_sync.zip"),),
         },
     ),
@@ -265,7 +269,7 @@ READERS = {
                 Fault(resized, "training/image_2/000000_11.png"),
                 Fault(resized, "training/flow_noc/000000_10.png"),
             ),
-            "extra file": (Fault(added, "training/image_2/notes.txt"),),
+            "extra file": (Fault(added, "training/image_2/notes.txt", problem=False),),
             "archive": (Fault(packed_instead("training/calib_cam_to_cam", "data_scene_flow_calib.zip"), "."),),
         },
     ),
@@ -275,9 +279,9 @@ READERS = {
         {
             "missing frame": (Fault(_lost_dump, R[1]), Fault(_lost_dump, D[1])),
             "truncated file": (Fault(cut, R[1]), Fault(cut, D[1]), Fault(text(""), R[1])),
-            "times apart": (Fault(_late_dump, D[1]),),
+            "times apart": (Fault(_late_dump, D[1], problem=False),),
             "wrong size": (Fault(resized, R[1]), Fault(_small_dump, D[1])),
-            "extra file": (Fault(added, "study_0001/Thumbs.db"),),
+            "extra file": (Fault(added, "study_0001/Thumbs.db", problem=False),),
             "archive": (Fault(added, "offices.zip"),),
         },
     ),
@@ -292,7 +296,7 @@ READERS = {
             "truncated file": (Fault(cut, "nyu_depth_v2_labeled.mat"), Fault(cut, "splits.mat")),
             "times apart": SINGLE,
             "wrong size": (Fault(_narrow_labelled, "nyu_depth_v2_labeled.mat"),),
-            "extra file": (Fault(added, "notes.txt"),),
+            "extra file": (Fault(added, "notes.txt", problem=False),),
             "archive": (Fault(_labelled_packed, "."),),
         },
         alone=True,
@@ -308,7 +312,7 @@ READERS = {
                 Fault(text("1 0 0 0 0 0 0 1\n2 0 0 0 0 0 0 1\n"), f"{TUM}/groundtruth.txt"),
             ),
             "wrong size": (Fault(resized, RGB[1]), Fault(resized, KINECT[1])),
-            "extra file": (Fault(added, f"{TUM}/rgb/plot.png"),),
+            "extra file": (Fault(added, f"{TUM}/rgb/plot.png", problem=False),),
             "archive": (Fault(added, "rgbd_dataset_freiburg3_office.tgz"),),
         },
     ),
@@ -320,7 +324,7 @@ READERS = {
             "truncated file": (Fault(cut, EUROC[1]), Fault(cut, TRUTH), Fault(cut, f"{CAM0}/sensor.yaml")),
             "times apart": (Fault(_late_truth, TRUTH),),
             "wrong size": (Fault(resized, EUROC[1]),),
-            "extra file": (Fault(added, f"{CAM0}/data/plot.png"),),
+            "extra file": (Fault(added, f"{CAM0}/data/plot.png", problem=False),),
             "archive": (Fault(added, "MH_03_medium.zip"),),
         },
     ),
@@ -339,7 +343,7 @@ READERS = {
             "wrong size": tuple(
                 Fault(resized, f"chess/seq-01/frame-000001.{part}") for part in ("color.png", "depth.png")
             ),
-            "extra file": (Fault(added, "chess/seq-01/Thumbs.db"),),
+            "extra file": (Fault(added, "chess/seq-01/Thumbs.db", problem=False),),
             "archive": (Fault(added, "chess/seq-03.zip"),),
         },
     ),
@@ -351,7 +355,10 @@ READERS = {
             "truncated file": (Fault(cut, MAKE3D[0]), Fault(cut, LASER[0])),
             "times apart": SINGLE,
             "wrong size": (Fault(resized, MAKE3D[0]), Fault(_small_grid, LASER[0])),
-            "extra file": (Fault(added, "Test134/notes.txt"), Fault(added, "Gridlaserdata/notes.txt")),
+            "extra file": (
+                Fault(added, "Test134/notes.txt", problem=False),
+                Fault(added, "Gridlaserdata/notes.txt", problem=False),
+            ),
             "archive": (Fault(packed_instead("Gridlaserdata", "Test134Depth.tar.gz"), "."),),
         },
     ),
@@ -366,7 +373,7 @@ READERS = {
             ),
             "times apart": NUMBERED,
             "wrong size": (Fault(resized, f"{AACHEN}/aachen_000000_000001_leftImg8bit.png"),),
-            "extra file": (Fault(added, f"{AACHEN}/notes.txt"),),
+            "extra file": (Fault(added, f"{AACHEN}/notes.txt", problem=False),),
             "archive": (Fault(added, "leftImg8bit_demo.zip"),),
         },
     ),
@@ -375,14 +382,17 @@ READERS = {
         "b",
         {
             # nothing but the number of poses or times tells that an image is missing
-            "missing frame": (Fault(gone, "a/3.png", "a/poses.txt"), Fault(gone, "a/depth/3.png")),
+            "missing frame": (
+                Fault(gone, "a/3.png", "a/poses.txt", unmade="a/poses.tum"),
+                Fault(gone, "a/depth/3.png"),
+            ),
             "truncated file": (Fault(cut, "a/3.png"), Fault(cut, "a/depth/3.png"), Fault(cut, "a/poses.txt")),
             "times apart": tuple(
                 Fault(text(words), "a/times.txt")
                 for words in ("0\n1\n", "noon\n" * 12, "".join(f"{(5 * i) % 12}\n" for i in range(12)))
             ),
             "wrong size": (Fault(resized, "a/3.png"), Fault(resized, "a/depth/3.png")),
-            "extra file": (Fault(added, "a/notes.doc"),),
+            "extra file": (Fault(added, "a/notes.doc", problem=False),),
             "archive": (Fault(added, "c.zip"),),
         },
         {"depth_scale": 1000.0},

@@ -172,6 +172,17 @@ def test_planted_faults(tmp_path: Path) -> None:
     assert scene.depth(0) is not None
 
 
+def test_images_that_the_index_lists_are_missed(tmp_path: Path) -> None:
+    folder = write_scene(tmp_path / "study_0001", [0.0, 0.1], [0.0, 0.1])
+    lost = values(folder, "r-")[1]
+    with (folder / "INDEX.txt").open("a") as index:
+        index.write(f"{lost.name}\n")
+    assert open_nyuv2_raw(tmp_path).sequences[0].problems == ()
+    lost.unlink()
+    (scene,) = open_nyuv2_raw(tmp_path).sequences
+    assert scene.problems == (f"{lost}: listed in INDEX.txt, but not there (1 such images); unpack the scene again",)
+
+
 def test_nothing_usable(tmp_path: Path) -> None:
     with pytest.raises(TrianflowError, match=r"expected a folder a scene with r-\*\.ppm"):
         open_nyuv2_raw(tmp_path)

@@ -18,17 +18,18 @@ REMEDY = re.compile(r"\b(unpack|download|remove|take|write|move|name|put) ")
 FRAMES = 6  # of a sequence that are prepared, at most
 
 
-def told(kind: str, root: Path, out: Path) -> tuple[list[str], dict[str, PreparedSequence]]:
-    """All that is said of a tree, and what became of its sequences."""
+def told(kind: str, root: Path, out: Path) -> tuple[list[str], list[str], dict[str, PreparedSequence]]:
+    """The problems of a tree, what is only noted, and what became of its sequences."""
     try:
         content = open_dataset_folder(kind, root, **READERS[kind].options)
     except TrianflowError as error:
         assert READERS[kind].alone, "the rest goes on"
-        return [str(error)], {}
+        return [str(error)], [], {}
     chosen = {s.name: list(range(min(len(s), FRAMES))) for s in content.sequences}
     results = prepare_sequences(content.sequences, out, PrepareSettings((64, 32), min_motion=0), chosen)
-    lines = [*content.problems, *content.notes, *(line for r in results for line in (*r.problems, *r.notes))]
-    return lines, {result.name: result for result in results}
+    problems = [*content.problems, *(line for result in results for line in result.problems)]
+    notes = [*content.notes, *(line for result in results for line in result.notes)]
+    return problems, notes, {result.name: result for result in results}
 
 
 def test_the_table_is_full() -> None:
@@ -40,9 +41,19 @@ def test_the_table_is_full() -> None:
 def test_of_a_whole_tree_nothing_is_said(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work_here(monkeypatch)
     READERS[kind].write(tmp_path / "root")
-    lines, results = told(kind, tmp_path / "root", tmp_path / "out")
-    assert [line for line in lines if "no calibration: guessed" not in line] == []
+    problems, notes, results = told(kind, tmp_path / "root", tmp_path / "out")
+    assert problems == [line for line in notes if "no calibration: guessed" not in line] == []
     assert all(result.complete for result in results.values())
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_where_depth_is_made_of_a_file_it_is_known(kind: str, tmp_path: Path) -> None:
+    """By it a depth is found out of date."""
+    READERS[kind].write(tmp_path / "root")
+    for sequence in open_dataset_folder(kind, tmp_path / "root", **READERS[kind].options).sequences:
+        file = sequence.depth_file(0)
+        assert (sequence.depth(0) is not None) == (file is not None)
+        assert file is None or file.is_file()
 
 
 CELLS = [
@@ -62,10 +73,13 @@ def test_a_fault_is_named_with_its_remedy(
     reader, root = READERS[kind], tmp_path / "root"
     reader.write(root)
     named = fault.do(root / fault.place) or root / (fault.named or fault.place)
-    lines, results = told(kind, root, tmp_path / "out")
+    problems, notes, results = told(kind, root, tmp_path / "out")
+    lines = problems if fault.problem else notes
     about = [line for line in lines if str(named) in line or (f"{named.parent}: " in line and named.name in line)]
     assert any(REMEDY.search(line) for line in about), lines
-    assert not any("\n" in line for line in lines)
+    assert fault.problem or not problems, "nothing is lost, the exit code is 0"
+    assert not any("\n" in line for line in [*problems, *notes])
+    assert not fault.unmade or not (tmp_path / "out" / fault.unmade).exists()
     assert results or reader.alone
     assert all(result.kept for result in results.values())
     if reader.whole is not None:

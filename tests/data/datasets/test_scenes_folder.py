@@ -100,6 +100,19 @@ def test_depth_scale_of_the_calibration(tmp_path: Path) -> None:
     assert depth[0, 0] == 2.0
 
 
+def test_an_image_and_another_depth_are_lost(tmp_path: Path) -> None:
+    """There are as many of both: the order would give the frames in between the depth of others."""
+    folder = write_scene(tmp_path / "scene")
+    (folder / "3.png").unlink()
+    (folder / "depth" / "7.png").unlink()
+    (sequence,) = open_scenes_folder(tmp_path, depth_scale=1000).sequences
+    kept = [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11]
+    depths = [sequence.depth(i) for i in range(11)]
+    found = [None if depth is None else float(depth[0, 0]) for depth in depths]
+    assert found == [None if n == 7 else pytest.approx(1 + n / 1000) for n in kept]
+    assert "depth for 10 of 11 images; none for 7.png; put the missing files there" in "\n".join(sequence.problems)
+
+
 def test_planted_faults(tmp_path: Path) -> None:
     folder = write_scene(tmp_path / "set" / "a")
     (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:40])
@@ -130,12 +143,11 @@ def test_planted_faults(tmp_path: Path) -> None:
     assert frames[2].problem == "size 10x10 differs from 80x60"
     text = "\n".join(sequence.problems)
     assert "3.png: missing or empty" in text
-    assert "poses.txt: 5 poses for 12 images; write one row for every image" in text
-    stray, depthless = sequence.notes
+    assert "poses.txt: 5 poses for 12 images; write one row for every image; the scene is used without poses" in text
+    assert "depth for 11 of 12 images; none for 6.png; put the missing files there" in text
+    (stray,) = sequence.notes
     assert "left out notes.doc: no images; remove" in stray
-    assert "depth for 11 of 12 images; none for 6.png; put the missing files there" in depthless
-    assert sequence.poses is not None
-    assert sequence.poses.times.tolist() == sequence.frames.times[:5]
+    assert sequence.poses is None
     assert sequence.depth(6) is None
     for index, reason in ((4, "the file is empty"), (5, "10x10, but the images are 80x60")):
         with pytest.raises(TrianflowError, match=reason):

@@ -92,12 +92,14 @@ def test_images_without_a_pose_are_counted() -> None:
     assert poses is not None
     assert poses.times.tolist() == [0.1, 0.9]
     assert problems == []
-    assert notes == [
-        "truth.txt: no pose for 1 of 3 images, which are used without; where this is most of them, download the file"
-        " again"
-    ]
+    assert notes == ["truth.txt: no pose for 1 of 3 images, which are used without"]
+    poses = poses_of_images(measured, np.array([-1.0, -0.5, 0.1]), file, problems, notes)
+    assert poses is not None
+    assert poses.times.tolist() == [0.1]
+    assert problems == ["truth.txt: no pose for 2 of 3 images, which are used without; download the file again"]
+    assert len(notes) == 1
     assert poses_of_images(measured, np.array([5.0]), file, problems, notes) is None
-    assert problems[0].startswith("truth.txt: no pose at the time of an image; take")
+    assert problems[1].startswith("truth.txt: no pose at the time of an image; take")
 
 
 def test_listing_leaves_out_bad_rows(tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ class FlowTruth:
 class DatasetSequence:
     """Frames that follow one another, taken by one camera, with the truth that the dataset has.
 
-    Subclasses give what they have by overriding `depth`, `flow`, `instances` or `speed`. Files are opened when they
-    are asked for; objects of this class pickle.
+    Subclasses give what they have by overriding `depth` and `depth_file`, `flow`, `instances` or `speed`. Files are
+    opened when they are asked for; objects of this class pickle.
 
     Args:
         name: unique in the dataset and the same on every machine; may hold slashes. Prepared data lies under it.
@@ -46,6 +46,8 @@ class DatasetSequence:
     consecutive = True
     #: the numbers in the file names of the frames, rising; None where the files are not numbered
     numbers: Sequence[int] | None = None
+    #: the numbers beside the camera by which depth is made of its files: a scale, or where the laser scanner is
+    depth_settings: Sequence[float] = ()
     #: what else should be known, where nothing is lost by it or the dataset itself is so; one line each
     notes: tuple[str, ...] = ()
 
@@ -73,6 +75,10 @@ class DatasetSequence:
         """The file of a frame, which tells it from others, and its time in seconds: nothing is read."""
         assert isinstance(self.frames, ImageFolder)
         return self.frames.files[index], self.frames.times[index]
+
+    def depth_file(self, index: int) -> Path | None:
+        """The file that the depth of a frame is made of, which may not be there; None where there is no depth."""
+        return None
 
     def depth(self, index: int) -> np.ndarray | None:
         """True depth of a frame: `(H, W)` float32 metres along z, 0 where unknown; None where there is none.

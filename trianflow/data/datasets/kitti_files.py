@@ -73,6 +73,11 @@ class KittiSequence(DatasetSequence):
         self.numbers, self.absent, self.notes = frames.numbers, frames.absent, frames.notes
         self._files = frames.source.files
         self._scans, self._T_cv, self._eigen, self._speeds = scans, T_cv, eigen, speeds
+        self.depth_settings = [] if T_cv is None else T_cv.ravel().tolist()
+
+    def depth_file(self, index: int) -> Path | None:
+        """As `DatasetSequence.depth_file`: the scan taken with the frame, also where KITTI dropped it."""
+        return None if self._scans is None else self._scans / f"{self._files[index].stem}.bin"
 
     def depth(self, index: int) -> np.ndarray | None:
         """As `DatasetSequence.depth`: the scan taken with the frame, projected; None where KITTI dropped it."""
@@ -83,10 +88,8 @@ class KittiSequence(DatasetSequence):
         return self._projected(index, self._eigen)
 
     def _projected(self, index: int, eigen: bool) -> np.ndarray | None:
-        if self._scans is None or self._T_cv is None:
-            return None
-        path = self._scans / f"{self._files[index].stem}.bin"
-        if not path.is_file():
+        path = self.depth_file(index)
+        if path is None or self._T_cv is None or not path.is_file():
             return None
         return project_scan(read_scan(path), self.camera, self._T_cv, eigen)
 

@@ -76,6 +76,10 @@ class Make3DImages(DatasetSequence):
         super().__init__(name, frames, camera, None, problems)
         self.laser_files = laser
 
+    def depth_file(self, index: int) -> Path | None:
+        """As of `DatasetSequence`."""
+        return self.laser_files.get(index)
+
     def laser(self, index: int) -> np.ndarray | None:
         """The laser's grid as the published evaluation uses it: `(55, 305)` float32 metres, 0 where unknown, or None.
 
@@ -84,7 +88,7 @@ class Make3DImages(DatasetSequence):
         """
         from scipy.io import loadmat
 
-        path = self.laser_files.get(index)
+        path = self.depth_file(index)
         if path is None:
             return None
         try:

@@ -129,6 +129,10 @@ class LabelledImages(DatasetSequence):
         """As of `DatasetSequence`; the file is that of all images, with the number of this one."""
         return Path(f"{self.frames.path}#{self.frames.chosen[index]}"), self.frames.times[index]
 
+    def depth_file(self, index: int) -> Path:
+        """As of `DatasetSequence`: that of all images and depths."""
+        return self.frames.path
+
     def depth(self, index: int) -> np.ndarray | None:
         """As of `DatasetSequence`."""
         file, number = self.frames.path, self.frames.chosen[index]

@@ -135,9 +135,13 @@ class RawScene(DatasetSequence):
         super().__init__(name, frames, camera, None, problems)
         self.depth_files = depth_files
 
+    def depth_file(self, index: int) -> Path:
+        """As of `DatasetSequence`."""
+        return self.depth_files[index]
+
     def depth(self, index: int) -> np.ndarray | None:
         """As of `DatasetSequence`."""
-        path = self.depth_files[index]
+        path = self.depth_file(index)
         with readable(path):
             values = decode_raw(read_bytes(path))
         if values.shape != (DEPTH.height, DEPTH.width) or values.dtype != np.uint16:
@@ -165,8 +169,8 @@ def _scene(folder: Path, name: str, crop: bool) -> RawScene:
     if not colour or not depth:
         what = "colour images (r-*.ppm)" if not colour else "depth images (d-*.pgm)"
         raise TrianflowError(f"{folder}: no {what}; unpack the scene again")
-    problems = missing_files([path for _, path in colour + depth], str(folder))
-    notes = [*_gone(folder / "INDEX.txt"), *left_out(folder, strays, "no files of this dataset")]
+    problems = [*missing_files([path for _, path in colour + depth], str(folder)), *_gone(folder / "INDEX.txt")]
+    notes = left_out(folder, strays, "no files of this dataset")
     pairs, apart = _synchronised(np.array([t for t, _ in colour]), np.array([t for t, _ in depth]))
     if apart:
         notes.append(

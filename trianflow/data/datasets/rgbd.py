@@ -37,10 +37,15 @@ class DepthFiles(DatasetSequence):
     ) -> None:
         super().__init__(name, frames, camera, poses, problems)
         self.depth_files, self.depth_scale = dict(depth_files), depth_scale
+        self.depth_settings = () if depth_scale is None else (depth_scale,)
+
+    def depth_file(self, index: int) -> Path | None:
+        """As of `DatasetSequence`."""
+        return self.depth_files.get(index)
 
     def depth(self, index: int) -> np.ndarray | None:
         """As of `DatasetSequence`."""
-        path = self.depth_files.get(index)
+        path = self.depth_file(index)
         if path is None:
             return None
         with readable(path):

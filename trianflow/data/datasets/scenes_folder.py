@@ -95,7 +95,7 @@ def _scene(folder: Path, root: Path, depth_scale: float | None) -> DatasetSequen
     problems += missing_files(frames.files, str(frames.path))
     notes += left_out(frames.path, set(frames.stray) - _OWN_FILES, "no images")
     poses = _poses(folder, frames, problems, notes)
-    depth_files, scale = _depth(folder, frames, path, depth_scale, problems, notes)
+    depth_files, scale = _depth(folder, frames, path, depth_scale, problems)
     sequence = DepthFiles(name, frames, camera, poses, tuple(problems), depth_files, scale)
     sequence.notes = tuple(notes)
     return sequence
@@ -115,18 +115,17 @@ def _poses(folder: Path, frames: ImageFolder, problems: list[str], notes: list[s
         return poses_of_images(poses, times, path, problems, notes)
     numbers = poses.times.astype(int)
     if len(poses) != count:
-        problems.append(f"{path}: {len(poses)} poses for {count} images; write one row for every image")
+        problems.append(
+            f"{path}: {len(poses)} poses for {count} images; write one row for every image; the scene is used without"
+            " poses"
+        )
+        return None
     keep = numbers < count
     return Trajectory(times[numbers[keep]], poses.T_wc[keep])
 
 
 def _depth(
-    folder: Path,
-    frames: ImageFolder,
-    calibration: Path,
-    scale: float | None,
-    problems: list[str],
-    notes: list[str],
+    folder: Path, frames: ImageFolder, calibration: Path, scale: float | None, problems: list[str]
 ) -> tuple[dict[int, Path], float | None]:
     """Depth files by frame, and stored units per metre."""
     if not (folder / _DEPTH).is_dir():
@@ -137,5 +136,5 @@ def _depth(
     except TrianflowError as error:
         problems.append(f"{error}; the scene is used without depth")
         return {}, None
-    notes += [f"{line}; put the missing files there, named as the images" for line in matched.notes]
+    problems += [f"{line}; put the missing files there, named as the images" for line in matched.notes]
     return matched._files, scale

@@ -102,17 +102,19 @@ def poses_of_images(
         measured: poses, of a higher rate than the images.
         times: `(N,)` seconds of the images, not decreasing.
         path: the file of the poses, for messages.
-        problems: gets a line where no image has a pose.
-        notes: gets a line where some have none: motion capture begins late, ends early and has gaps.
+        problems: gets a line where most images have no pose.
+        notes: gets a line where fewer have none: motion capture begins late, ends early and has gaps.
     """
     poses = poses_at(measured, times)
     if poses is None:
         problems.append(f"{path}: no pose at the time of an image; take the times and the poses of one recording")
     elif len(poses) < len(times):
-        notes.append(
-            f"{path}: no pose for {len(times) - len(poses)} of {len(times)} images, which are used without; where this"
-            " is most of them, download the file again"
-        )
+        missing = len(times) - len(poses)
+        line = f"{path}: no pose for {missing} of {len(times)} images, which are used without"
+        if missing > len(times) / 2:
+            problems.append(f"{line}; download the file again")
+        else:
+            notes.append(line)
     return poses
 
 
