@@ -163,10 +163,11 @@ def test_size_of_a_card() -> None:
 _FAULTS = """
 import resource, torch
 from trianflow.inference import keep_freed_memory
-{keep}
+keep_freed_memory()
 def work():
     kept = [torch.ones(2_000_000) for _ in range(20)]  # 160 MB
-work()
+for _ in range(4):
+    work()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5):
     work()
@@ -176,8 +177,5 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such setting")
 def test_freed_memory_is_used_again_without_asking_the_system():
-    def faults(keep: str) -> int:
-        run = subprocess.run([sys.executable, "-c", _FAULTS.format(keep=keep)], capture_output=True, check=True)
-        return int(run.stdout)
-
-    assert faults("keep_freed_memory()") < 0.1 * faults("")
+    run = subprocess.run([sys.executable, "-c", _FAULTS], capture_output=True, check=True)
+    assert int(run.stdout) < 2000  # else most often 175,000: the pages of 5 * 160 MB
