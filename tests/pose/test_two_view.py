@@ -233,3 +233,19 @@ def test_information_is_that_of_the_scatter() -> None:
     error = torch.cat([w, off], -1)
     squared = (error[:, None] @ view.information @ error[..., None])[:, 0, 0]
     assert 3.5 < squared.mean() < 7
+
+
+def test_information_of_degenerate_pairs() -> None:
+    """A rotation is known to the noise floor, below which a translation may pass for one; a plane's is not known."""
+    turning, flat, still = (
+        solve_two_view(*tensors(random_match_scene(0, 2000, 0.1, 0.5, kind)), K)
+        for kind in ("rotation", "planar", "static")
+    )
+    assert turning.status == TwoViewStatus.ROTATION_ONLY
+    assert flat.status == TwoViewStatus.PLANAR
+    sigma = turning.information[0].diagonal()[:3].rsqrt() * K[0, 0]
+    assert (sigma >= TwoViewConfig().noise_floor).all()
+    assert (sigma < 1.1 * TwoViewConfig().noise_floor).all()
+    assert (turning.information[0, 3:] == 0).all()
+    assert (flat.information == 0).all()
+    assert (still.information == 0).all()

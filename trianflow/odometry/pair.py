@@ -11,6 +11,7 @@ from trianflow.flow.interface import FlowPair
 from trianflow.flow.matches import Matches
 from trianflow.odometry.preparation import Prepared
 from trianflow.odometry.step import StepStatus
+from trianflow.odometry.structure import Structure
 from trianflow.pose.two_view import TwoView, TwoViewStatus
 
 
@@ -89,3 +90,24 @@ class Motion:
     inlier_ratio: float = 0.0
     note: str = ""
     measured: bool = False
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the odometry made of its last frame, for pictures and point clouds.
+
+    Attributes:
+        prepared: the frame.
+        key: the frame that it was measured against; None for the first.
+        pair: the two compared; None for the first.
+        advanced: it has become the key frame.
+        number: row of `VisualOdometry.key_poses` that belongs to the key frame as it is now.
+        structure: points in that key frame's camera, in units of the trajectory before metres.
+    """
+
+    prepared: Prepared
+    key: KeyFrame | None
+    pair: Pair | None
+    advanced: bool
+    number: int
+    structure: Structure

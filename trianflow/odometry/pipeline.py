@@ -24,7 +24,7 @@ from trianflow.odometry.estimators import Estimators
 from trianflow.odometry.loops import Closed, LoopCloser
 from trianflow.odometry.metric import MetricScale
 from trianflow.odometry.motion import MotionSolver
-from trianflow.odometry.pair import Guess, KeyFrame, Motion, Pair
+from trianflow.odometry.pair import Guess, KeyFrame, Motion, Pair, Seen
 from trianflow.odometry.preparation import Preparation, with_next
 from trianflow.odometry.step import Step, StepStatus
 from trianflow.odometry.structure import Structure
@@ -51,6 +51,7 @@ class VisualOdometry:
 
     Attributes:
         metric: what is known of metres.
+        seen: what was made of the last frame; None where it was not used (no image, or the same again).
 
     Raises:
         UsageError: weights, device or file of speeds that do not exist.
@@ -71,6 +72,7 @@ class VisualOdometry:
     ) -> None:
         self.config = config or OdometryConfig()
         self._flow = flow or Estimators.of(self.config, measured_depth=True).flow
+        self.seen: Seen | None = None
         self._measures = False  # whether a frame has carried depth
         self._preparation = Preparation(camera, self.config, self._flow, depth)
         self.camera = self._preparation.camera
@@ -128,6 +130,11 @@ class VisualOdometry:
         return Trajectory(np.array(self._times, dtype=np.float64), poses)
 
     @property
+    def key_poses(self) -> np.ndarray:
+        """`(N, 4, 4)` camera to world of all key frames so far, before metres; the latest may still change."""
+        return np.array(self._key_poses).reshape(-1, 4, 4)
+
+    @property
     def radial(self) -> float | None:
         """Residual radial distortion as estimated (`geometry.radial.straighten`); None without a window."""
         return None if self._window is None else self._window.radial
@@ -172,6 +179,7 @@ class VisualOdometry:
         image = frame.image
         row = Step(frame.index, frame.time, self._predict(frame.time), StepStatus.BRIDGED)
         guess = self._guess_for(frame)
+        self.seen = None
         if image is None:
             return replace(row, note=frame.problem or "no image")
         if (problem := self._size_problem(image)) is not None:
@@ -194,6 +202,7 @@ class VisualOdometry:
                 self._window = SlidingWindow(self._K, self.config.window)
                 self._window.restart(len(self._key_poses) - 1, invert_pose(self._key.T_wc))
                 self._solver.carries = self.metric.carries = True
+            self.seen = Seen(prepared, None, None, True, len(self._key_poses) - 1, self._structure)
             return replace(row, status=StepStatus.FIRST)
         key = self._key
         right = guess is not None and guess.start is key.prepared.encoded
@@ -219,6 +228,7 @@ class VisualOdometry:
             self._key = KeyFrame(frame.index, frame.time, prepared, T_wc)
             self._look_for_loops()
         self._last_T_wc = T_wc.numpy()
+        self.seen = Seen(prepared, key, pair, self._advances, len(self._key_poses) - 1, self._structure)
         return replace(
             row,
             T_wc=T_wc.numpy(),

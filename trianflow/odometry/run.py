@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -52,6 +53,23 @@ class OdometryRun:
     problems: list[str] = field(default_factory=list)
 
 
+class Observer(Protocol):
+    """Makes a result of its own from what the odometry sees: a point cloud, a page, a video."""
+
+    def observe(self, odometry: VisualOdometry, frame: Frame, step: Step) -> None:
+        """Called once a frame, after `track`; `odometry.seen` has the images, the flow and the points."""
+
+    def finish(self, run: OdometryRun, odometry: VisualOdometry) -> list[str]:
+        """Called once, after the run's own files; also where it was interrupted or has failed.
+
+        Returns:
+            Names of the files that were written, as a person would find them.
+
+        Raises:
+            TrianflowError: they cannot be; becomes a line of the run's problems.
+        """
+
+
 def set_threads() -> None:
     """Give this process the threads that odometry is fastest with.
 
@@ -90,6 +108,7 @@ def run_odometry(
     report: RunReport | None = None,
     truth: Trajectory | None = None,
     on_step: OnStep | None = None,
+    observers: Sequence[Observer] = (),
 ) -> OdometryRun:
     """Track every frame and write the results as they come.
 
@@ -109,6 +128,7 @@ def run_odometry(
         truth: trajectory to compare with: fills `report.evaluation` and is drawn beneath the estimate.
         on_step: called after a frame's rows are on disk, with the frame, its step and, the first time that
             something of its kind happens, a remark.
+        observers: make further results.
 
     Returns:
         What was done. That the truth does not fit or the picture fails is a line in its `problems`.
@@ -150,6 +170,8 @@ def run_odometry(
                 if now - saved > _SAVE_EVERY:
                     report.save(out / REPORT)
                     saved = now
+                for observer in observers:
+                    observer.observe(odometry, frame, step)
                 if on_step is not None:
                     on_step(frame, step, remark)
         if not report.rows:
@@ -161,10 +183,10 @@ def run_odometry(
         report.error = "" if interrupted else (str(e) or type(e).__name__).splitlines()[0]
         with contextlib.suppress(Exception):  # the disk may be what failed: the cause is worth more
             _take_notes(report, given, source)
-            _finish(run, odometry, truth if interrupted else None)
+            _finish(run, odometry, truth if interrupted else None, observers)
         raise
     _take_notes(report, given, source)
-    _finish(run, odometry, truth)
+    _finish(run, odometry, truth, observers)
     return run
 
 
@@ -174,8 +196,10 @@ def _take_notes(report: RunReport, given: list[str], source: FrameSource | None)
     report.notes = [*found, *(note for note in given if note not in found)]
 
 
-def _finish(run: OdometryRun, odometry: VisualOdometry, truth: Trajectory | None) -> None:
-    """Report first, then what may fail: evaluation and picture."""
+def _finish(
+    run: OdometryRun, odometry: VisualOdometry, truth: Trajectory | None, observers: Sequence[Observer]
+) -> None:
+    """Report first, then what may fail: evaluation, picture and what the observers make."""
     report, out, trajectory = run.report, run.out, odometry.trajectory
     done = len(report.rows)  # an exception can come between a pose and its row
     run.trajectory = Trajectory(trajectory.times[:done], trajectory.T_wc[:done])
@@ -221,6 +245,11 @@ def _finish(run: OdometryRun, odometry: VisualOdometry, truth: Trajectory | None
         run.files.append(PICTURE)
     except TrianflowError as e:
         run.problems.append(str(e))
+    for observer in observers:
+        try:
+            run.files += observer.finish(run, odometry)
+        except TrianflowError as e:
+            run.problems.append(str(e))
 
 
 def _comparable(run: OdometryRun, truth: Trajectory) -> Trajectory:

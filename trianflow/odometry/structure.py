@@ -104,8 +104,8 @@ class Structure:
         return moved.select(keep)
 
 
-def follow(p: Tensor, flow: FlowPair, alpha: float, beta: float) -> tuple[Tensor, Tensor]:
-    """Points carried by a flow, checked by the way back.
+def carry(p: Tensor, flow: FlowPair, alpha: float, beta: float) -> tuple[Tensor, Tensor]:
+    """Points carried by a flow, and by how much the way back misses them.
 
     Args:
         p: `(M, 2)` float64 pixels in a.
@@ -113,7 +113,8 @@ def follow(p: Tensor, flow: FlowPair, alpha: float, beta: float) -> tuple[Tensor
         alpha, beta: largest forward-backward difference, in pixels and as a share of the flow's length.
 
     Returns:
-        `(M, 2)` float64 pixels in b, and `(M,)` bool: consistent and inside b.
+        `(M, 2)` float64 pixels in b, and `(M,)` float64 the forward-backward difference as a share of the largest that
+        is allowed; infinite outside b.
     """
     start = p.to(flow.flow_ab.dtype)[None]
     there = sample(flow.flow_ab, start, "border")[0].T
@@ -121,8 +122,14 @@ def follow(p: Tensor, flow: FlowPair, alpha: float, beta: float) -> tuple[Tensor
     back = sample(flow.flow_ba, end[None], "border")[0].T
     height, width = flow.flow_ab.shape[-2:]
     inside = ((end >= 0) & (end <= end.new_tensor([width - 1, height - 1]))).all(-1)
-    ok = inside & ((there + back).norm(dim=-1) < (beta * there.norm(dim=-1)).clamp_min(alpha))
-    return p + there.double(), ok
+    miss = (there + back).norm(dim=-1) / (beta * there.norm(dim=-1)).clamp_min(alpha)
+    return p + there.double(), torch.where(inside, miss, torch.inf).double()
+
+
+def follow(p: Tensor, flow: FlowPair, alpha: float, beta: float) -> tuple[Tensor, Tensor]:
+    """As `carry`, with `(M,)` bool instead of the miss: consistent and inside b."""
+    p_b, miss = carry(p, flow, alpha, beta)
+    return p_b, miss < 1
 
 
 def measure_depth(p_a: Tensor, p_b: Tensor, T_ba: Tensor, K: Tensor, noise: float) -> tuple[Tensor, Tensor]:

@@ -9,23 +9,28 @@ import torch
 from torch import Tensor
 
 from trianflow.config import WindowConfig
-from trianflow.geometry.camera import homogeneous, invert_pose, normalize_pixels, transform
+from trianflow.geometry.camera import homogeneous, invert_pose, normalize_pixels
 from trianflow.geometry.radial import radial_of_pair, straighten
-from trianflow.geometry.scale import robust_scale
+from trianflow.geometry.scale import robust_mean
 from trianflow.geometry.triangulation import inverse_depths
-from trianflow.odometry.adjustment import Link, Window, adjust
+from trianflow.odometry.adjustment import adjust, without_oldest
+from trianflow.odometry.bundle import Link, Window
 from trianflow.odometry.pair import Pair
-from trianflow.odometry.structure import follow, measure_depth
+from trianflow.odometry.structure import carry
 from trianflow.pose.two_view import TwoViewStatus
 
 # Points that are needed to compare two scales.
 _MIN_POINTS = 30
+# A length less certain than this, as a share of it, is not taken from the tracks.
+_MAX_LENGTH_SIGMA = 0.2
 # Neighbouring matches share their errors: a pair's information on its pose counts half, that on the distortion, which
 # a smooth error of the flow imitates best, a fifteenth (or less, where the pairs scatter more); a window's a tenth.
 _LINK_WEIGHT = 0.5
 _PAIR_INFLATION = 15.0
 _WINDOW_INFLATION = 10.0
 _RADIAL_MATCHES = 2000
+# Share of what is known of the distortion that outlives a pair with more to say of it.
+_RADIAL_MEMORY = 0.99
 # Largest forward-backward difference of a point that is followed: pixels, and share of its motion.
 _FOLLOWING = 0.33, 0.01
 # A point further than this from where it should be, in standard deviations of the tracks, is another point.
@@ -36,6 +41,8 @@ _BASELINE = 0.02
 _MEMORY = 0.97
 # Parallax below which a point is no use as a track, pixels. A larger one would prefer those that seem too near.
 _LEAST_PARALLAX = 0.05
+# Tracks in the window, those that have ended included, as a multiple of those that are followed.
+_TRACKS = 1.25
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,8 @@ class SlidingWindow:
         self._numbers = [number]
         zeros = torch.zeros(0, dtype=torch.float64)
         none = torch.zeros(1, 0, dtype=torch.bool)
-        self._window = Window(T_cw[None], zeros.reshape(1, 0, 2), none, zeros.long(), zeros, zeros, zeros)
+        one = zeros.reshape(1, 0)
+        self._window = Window(T_cw[None], zeros.reshape(1, 0, 2), none, one, zeros.long(), zeros, zeros, zeros)
         self._p = zeros.reshape(0, 2)  # pixels in the newest frame
         self._alive = none[0]
 
@@ -100,19 +108,22 @@ class SlidingWindow:
             T_ck: `(4, 4)` from the newest frame of the window, its length a first guess.
             pair: the two frames.
         """
+        if len(self._window.T_cw) >= max(self._config.frames, 2):
+            self._forget_oldest()
+        self._drop_ended()
         before = self._p
-        self._p, arrived = follow(before, pair.flow, *_FOLLOWING)
-        self._alive = self._alive & arrived
+        self._p, miss = carry(before, pair.flow, *_FOLLOWING)
+        self._alive = self._alive & (miss < 1)
         T_ba = T_ck.clone()
         given = float(T_ck[:3, 3].norm())
         moves = given > 0 and float(pair.view.parallax) > 3 * self._config.noise
         if moves:
             T_ba[:3, 3] *= self._length(T_ck, before) / given
-        self._append(number, T_ba @ self._window.T_cw[-1])
+        self._append(number, T_ba @ self._window.T_cw[-1], miss)
         inlier = pair.view.inlier[0]
         p_a, p_b = pair.matches.p_a[0].double()[inlier], pair.matches.p_b[0].double()[inlier]
         if given > 0:
-            self._begin_tracks(before, p_a, p_b, T_ba, pair.flow.flow_ab.shape[-2:])
+            self._begin_tracks(before, p_a, p_b, T_ba, pair)
         turning = self._watch_distortion(pair, p_a, p_b)
         links = [*self._window.links, *self._link(pair)]
         sigma = self.radial_sigma if turning else 0.0
@@ -126,8 +137,6 @@ class SlidingWindow:
             self._select(result.error.amax(0) < _GATE * self._config.noise)
         T_ba = self._window.T_cw[-1] @ invert_pose(self._window.T_cw[-2])
         scale = float(T_ba[:3, 3].norm()) / given if moves else 1.0
-        if len(self._window.T_cw) > self._config.frames:
-            self._forget_oldest()
         return WindowStep(self._window.T_cw[-1], scale, int(self._alive.sum()), result.note)
 
     def _held(self) -> int:
@@ -137,35 +146,28 @@ class SlidingWindow:
         far = (way > _BASELINE * way.max()).nonzero()[:, 0]
         return max(int(far[0]) + 1, 2) if len(far) else 2
 
-    def _straight(self, p: Tensor) -> Tensor:
-        """Pixels `(N, 2)` freed of the residual distortion."""
-        return straighten(normalize_pixels(p, self._K), self.radial) * self._f + self._K[:2, 2]
-
-    def _in_frame(self, frame: int) -> Tensor:
-        """Points `(M, 3)` in the camera of a frame, in units of the trajectory."""
-        w, anchors = self._window, torch.arange(len(self._p))
-        ray = homogeneous(straighten(w.x[w.anchor, anchors], self.radial))
-        T = w.T_cw[frame] @ invert_pose(w.T_cw)[w.anchor]
-        return transform(T, (ray / w.inverse_depth[:, None])[:, None])[:, 0]
-
     def _length(self, T_ck: Tensor, before: Tensor) -> float:
         """Length of a step of known direction by the depths of the tracks; as it is where they do not tell."""
-        given = float(T_ck[:3, 3].norm())
+        w, given = self._window, float(T_ck[:3, 3].norm())
         T_unit = T_ck.clone()
         T_unit[:3, 3] /= given
-        depth = self._in_frame(-1)[:, 2]
-        p_a, p_b = self._straight(before), self._straight(self._p)
-        measured, variance = measure_depth(p_a, p_b, T_unit, self._K, self._config.noise)
-        variance = torch.where(self._alive, variance + 0.02**2, torch.nan)
-        found = robust_scale(measured.exp(), depth, variance, _MIN_POINTS) if len(depth) else None
-        return float(found.scale) if found is not None and bool(found.ok) else given
+        ray = homogeneous(straighten(w.x[w.anchor, torch.arange(len(w.anchor))], self.radial))
+        T = w.T_cw[-1] @ invert_pose(w.T_cw)[w.anchor]
+        known = w.inverse_depth / ((ray * T[:, 2, :3]).sum(-1) + w.inverse_depth * T[:, 2, 3])  # in the newest frame
+        rho, reach = self._measure(normalize_pixels(before, self._K), normalize_pixels(self._p, self._K), T_unit)
+        parallax = reach * known
+        good = self._alive & known.isfinite() & (parallax > 0)
+        if int(good.sum()) < _MIN_POINTS:
+            return given
+        length, sigma = robust_mean((rho / known)[good], self._config.noise / parallax[good])
+        return length if sigma < _MAX_LENGTH_SIGMA * length else given
 
     def _measure(self, x_a: Tensor, x_b: Tensor, T_ba: Tensor) -> tuple[Tensor, Tensor]:
         """Inverse depths in a of points, and how many pixels one unit of them moves the points in b."""
         rho, reach = inverse_depths(straighten(x_a, self.radial), straighten(x_b, self.radial), T_ba)
         return rho, reach * self._f.mean()
 
-    def _append(self, number: int, T_cw: Tensor) -> None:
+    def _append(self, number: int, T_cw: Tensor, miss: Tensor) -> None:
         w = self._window
         self._numbers.append(number)
         x = normalize_pixels(self._p, self._K)
@@ -174,31 +176,38 @@ class SlidingWindow:
             T_cw=torch.cat([w.T_cw, T_cw[None]]),
             x=torch.cat([w.x, x[None]]),
             seen=torch.cat([w.seen, self._alive[None]]),
+            weight=torch.cat([w.weight, _confidence(miss)[None]]),
         )
 
-    def _begin_tracks(self, before: Tensor, p_a: Tensor, p_b: Tensor, T_ba: Tensor, size: tuple[int, ...]) -> None:
+    def _begin_tracks(self, before: Tensor, p_a: Tensor, p_b: Tensor, T_ba: Tensor, pair: Pair) -> None:
         """New points where the last key frame has none yet, as far as their parallax tells a depth."""
-        w = self._window
-        spacing = math.sqrt(size[0] * size[1] / (1.5 * self._config.points))
+        w, room = self._window, self._config.points - int(self._alive.sum())
+        if room <= 0:
+            return
+        height, width = pair.flow.flow_ab.shape[-2:]
+        spacing = math.sqrt(height * width / (1.5 * self._config.points))
+        empty = ~torch.isin(_cells(p_a, spacing), _cells(before[self._alive], spacing))
+        p_a, p_b = p_a[empty], p_b[empty]
         rho, reach = self._measure(normalize_pixels(p_a, self._K), normalize_pixels(p_b, self._K), T_ba)
-        good = (rho > 0) & (rho * reach > _LEAST_PARALLAX)
-        p_a, p_b, rho = p_a[good], p_b[good], rho[good]
-        cells = (torch.cat([before[self._alive], p_a]) / spacing).floor().long()
-        cell = cells[:, 1] * 100_000 + cells[:, 0]
+        miss = carry(p_a, pair.flow, *_FOLLOWING)[1]
+        good = ((rho > 0) & (rho * reach > _LEAST_PARALLAX) & (miss < 1)).nonzero()[:, 0]
+        cell = _cells(p_a[good], spacing)
         order = cell.argsort(stable=True)
         first = torch.ones_like(cell, dtype=torch.bool)
         first[order[1:]] = cell[order[1:]] != cell[order[:-1]]
-        alive = int(self._alive.sum())
-        new = first[alive:].nonzero()[:, 0][: max(self._config.points - alive, 0)]
+        new = good[first][:room]
         p_a, p_b, rho = p_a[new], p_b[new], rho[new]
         x = torch.zeros(len(w.T_cw), len(new), 2, dtype=torch.float64)
         x[-2], x[-1] = normalize_pixels(p_a, self._K), normalize_pixels(p_b, self._K)
         seen = torch.zeros(x.shape[:2], dtype=torch.bool)
         seen[-2:] = True
+        weight = torch.ones(x.shape[:2], dtype=torch.float64)
+        weight[-1] = _confidence(miss[new])
         self._window = replace(
             w,
             x=torch.cat([w.x, x], 1),
             seen=torch.cat([w.seen, seen], 1),
+            weight=torch.cat([w.weight, weight], 1),
             anchor=torch.cat([w.anchor, torch.full((len(new),), len(w.T_cw) - 2)]),
             inverse_depth=torch.cat([w.inverse_depth, rho]),
             prior=torch.cat([w.prior, rho]),
@@ -212,7 +221,8 @@ class SlidingWindow:
         if pair.status not in (TwoViewStatus.OK, TwoViewStatus.ROTATION_ONLY):
             return []
         last = len(self._window.T_cw) - 1
-        return [Link(last - 1, last, pair.view.T_ba[0].double(), _LINK_WEIGHT * pair.view.information[0].double())]
+        known = _LINK_WEIGHT * pair.view.information[0].double()
+        return [Link(last - 1, last, pair.view.T_ba[0].double(), known)]
 
     def _watch_distortion(self, pair: Pair, p_a: Tensor, p_b: Tensor) -> bool:
         """Learn of the distortion from a pair; whether the camera turns more than it moves."""
@@ -244,7 +254,7 @@ class SlidingWindow:
         self._fuse_distortion(alone, information / (_WINDOW_INFLATION * self._config.frames))
 
     def _fuse_distortion(self, radial: float, information: float) -> None:
-        prior = 1 / self.radial_sigma**2
+        prior = _RADIAL_MEMORY / self.radial_sigma**2
         self.radial = (prior * self.radial + information * radial) / (prior + information)
         self.radial_sigma = (prior + information) ** -0.5
 
@@ -255,6 +265,7 @@ class SlidingWindow:
             w,
             x=w.x[:, keep],
             seen=w.seen[:, keep],
+            weight=w.weight[:, keep],
             anchor=w.anchor[keep],
             inverse_depth=w.inverse_depth[keep],
             prior=w.prior[keep],
@@ -262,38 +273,30 @@ class SlidingWindow:
         )
         self._p, self._alive = self._p[keep], self._alive[keep]
 
+    def _drop_ended(self) -> None:
+        """Drop tracks that have ended where there are many, the shortest first."""
+        ended = (~self._alive).nonzero()[:, 0]
+        surplus = len(self._alive) - int(_TRACKS * self._config.points)
+        if surplus > 0 and len(ended):
+            length = self._window.seen[:, ended].sum(0)
+            keep = torch.ones_like(self._alive)
+            keep[ended[length.argsort(stable=True)[:surplus]]] = False
+            self._select(keep)
+
     def _forget_oldest(self) -> None:
         """Drop the oldest frame; its points move on to the next one, with what the two say of their depths."""
-        w = self._window
-        T_ba = w.T_cw[1] @ invert_pose(w.T_cw[0])
-        moving = w.anchor == 0
-        ray = homogeneous(straighten(w.x[0], self.radial))
-
-        def handed_on(inverse_depth: Tensor) -> Tensor:
-            z = (ray @ T_ba[:3, :3].mT + inverse_depth[:, None] * T_ba[:3, 3])[:, 2]
-            return torch.where(z > 1e-3, inverse_depth / z.clamp_min(1e-3), torch.nan)
-
-        measured, reach = self._measure(w.x[0], w.x[1], T_ba)
-        measured = handed_on(measured)
-        information = torch.where(measured.isfinite(), (reach / self._config.noise).square(), 0.0)
-        prior = handed_on(w.prior)
-        trust = torch.where(prior.isfinite(), _MEMORY / (w.prior_sigma * prior / w.prior).square(), 0.0)
-        total = (information + trust).clamp_min(1e-30)
-        fused = (information * measured.nan_to_num(0.0) + trust * prior.nan_to_num(0.0)) / total
-        rho = handed_on(w.inverse_depth)
-        informed = information + trust > 0
-        self._window = replace(
-            w,
-            T_cw=w.T_cw[1:],
-            x=w.x[1:],
-            seen=w.seen[1:],
-            anchor=(w.anchor - 1).clamp_min(0),
-            inverse_depth=torch.where(moving, rho, w.inverse_depth),
-            prior=torch.where(moving, torch.where(informed, fused, rho), w.prior),
-            prior_sigma=torch.where(moving, torch.where(informed, total.rsqrt(), torch.inf), w.prior_sigma),
-            links=[replace(k, first=k.first - 1, second=k.second - 1) for k in w.links if k.first > 0],
-        )
+        window = replace(self._window, radial=self.radial)
+        self._window, kept = without_oldest(window, self._f, self._config.noise, _MEMORY)
         self._numbers = self._numbers[1:]
-        w = self._window
-        lives = w.seen[w.anchor, torch.arange(len(w.anchor))] & w.inverse_depth.isfinite() & (w.inverse_depth > 0)
-        self._select(lives & (self._alive | (w.seen.sum(0) >= 3)))
+        self._select(kept & (self._alive | (self._window.seen.sum(0) >= 3)))
+
+
+def _confidence(miss: Tensor) -> Tensor:
+    """Weight `(M,)` of where points were carried to, by how much the way back misses them."""
+    return 1 / (1 + miss.square())
+
+
+def _cells(p: Tensor, side: float) -> Tensor:
+    """Number `(N,)` of the square cell in which each pixel `(N, 2)` lies."""
+    column, row = (p / side).floor().long().unbind(-1)
+    return row * 100_000 + column

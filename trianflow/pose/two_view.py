@@ -50,8 +50,9 @@ class TwoView:
         motion: `(B,)` median displacement of the inliers, pixels.
         direction_sigma: `(B,)` standard deviation of the translation's direction, radians (pi where unknown).
         information: `(B, 5, 5)` inverse covariance of the pose, the matches taken as independent: a rotation on its
-            left, radians, then the two tangents (`geometry.sampson.tangent_basis`) of the direction. Of the rotation
-            alone where there is no translation; zero where nothing is known.
+            left, radians, then the two tangents (`geometry.sampson.tangent_basis`) of the direction. ROTATION_ONLY:
+            of the rotation alone, with the noise floor added, as so small a translation may pass for one. Zero where
+            it is not known, which includes PLANAR.
     """
 
     T_ba: Tensor
@@ -185,10 +186,13 @@ def _solve(p_a: Tensor, p_b: Tensor, K: Tensor, valid: Tensor, config: TwoViewCo
         torch.linalg.inv_ex(information + ridge[:, None, None] * eye)[0][:, 3:, 3:] * noise.square()[:, None, None]
     )
     direction = covariance.diagonal(dim1=-2, dim2=-1).sum(-1).clamp_min(0).sqrt().nan_to_num(math.pi).clamp_max(math.pi)
-    known = information / noise.square()[:, None, None]
-    # A turning camera: each match tells two of the three angles.
-    alone = torch.zeros_like(known)
-    alone[:, :3, :3] = eye[:3, :3] * (inlier.sum(-1) * 2 / 3 / believed.square())[:, None, None]
+    # Each match tells two of the three angles of a turning camera.
+    alone = believed.square() * 3 / (2 * inlier.sum(-1)).clamp_min(1) + (config.noise_floor / focal).square()
+    turned_only = torch.zeros_like(information)
+    turned_only[:, :3, :3] = eye[:3, :3] / alone[:, None, None]
+    known = torch.where(turning[:, None, None], turned_only, torch.zeros_like(information))
+    general = (status == TwoViewStatus.OK)[:, None, None]
+    known = torch.where(general, information / noise.square()[:, None, None], known)
     F = fundamental_from_essential(skew(t) @ R, K, K)
     return TwoView(
         T_ba=pose_matrix(R, t),
@@ -199,7 +203,5 @@ def _solve(p_a: Tensor, p_b: Tensor, K: Tensor, valid: Tensor, config: TwoViewCo
         parallax=masked_median(apart, inlier) * focal,
         motion=masked_median((q_b - q_a).norm(dim=-1), inlier) * focal,
         direction_sigma=torch.where(moving, direction.maximum(doubt), math.pi),
-        information=torch.where(
-            moving[:, None, None], known, torch.where(turning[:, None, None], alone, torch.zeros_like(known))
-        ),
+        information=known,
     )
