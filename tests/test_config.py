@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from trianflow.config import OdometryConfig, Settings, TwoViewConfig, load_settings
+from trianflow.config import MatchConfig, OdometryConfig, Settings, TwoViewConfig, load_settings
 from trianflow.errors import UsageError
 
 
@@ -192,3 +193,46 @@ def test_what_a_file_gives_as_a_whole(tmp_path: Path) -> None:
     )
     file.write_text("other: {far: 1}\nweights: {}\n")
     assert load_settings(_Scene(), file) == _Scene(weights=_Weights(), other=_Weights(far=1.0))
+
+
+class _Part(Settings):
+    whole: ClassVar[bool] = True
+
+    x: int = 0
+    y: int = 0
+
+
+class _Inherited(Settings):
+    name: str = "none"
+    words: tuple[str, ...] = ()
+    part: _Part = _Part()
+    matches: MatchConfig = MatchConfig()
+
+
+def test_a_file_has_the_values_of_its_base_and_its_own_in_their_place(tmp_path: Path) -> None:
+    (tmp_path / "low").mkdir()
+    root = "name: root\nwords: [a, b]\npart: {x: 1, y: 2}\nmatches: {count: 50, cell: 8}\n"
+    (tmp_path / "root.yaml").write_text(root)
+    (tmp_path / "low" / "middle.yaml").write_text("base: ../root.yaml\nmatches: {cell: 16}\n")
+    (tmp_path / "low" / "top.yaml").write_text("base: middle.yaml\nname: top\nwords: [c]\npart: {y: 3}\n")
+    config = load_settings(_Inherited(), tmp_path / "low" / "top.yaml", ["matches.stride=2"])
+    assert (config.name, config.words) == ("top", ("c",)), "a list is not joined"
+    assert (config.matches.count, config.matches.cell, config.matches.stride) == (50, 16, 2)
+    assert config.part == _Part(x=0, y=3), "what is given as a whole is"
+    assert load_settings(_Inherited(), tmp_path / "low" / "middle.yaml").part == _Part(x=1, y=2)
+
+
+def test_bases_that_cannot_be(tmp_path: Path) -> None:
+    a, b = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    a.write_text("base: b.yaml\n")
+    with pytest.raises(UsageError, match=r"cannot read .*b\.yaml, the base of .*a\.yaml: No such file"):
+        load_settings(_Inherited(), a)
+    b.write_text("base: a.yaml\n")
+    with pytest.raises(UsageError, match=r"b\.yaml is based on itself: .*a\.yaml -> .*b\.yaml -> .*a\.yaml"):
+        load_settings(_Inherited(), a)
+    b.write_text("base: [a.yaml]\n")
+    with pytest.raises(UsageError, match="base names another YAML file"):
+        load_settings(_Inherited(), a)
+    b.write_text("nmae: x\n")
+    with pytest.raises(UsageError, match="did you mean 'name'"):
+        load_settings(_Inherited(), a)

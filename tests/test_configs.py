@@ -11,7 +11,7 @@ from trianflow.data.pairs.config import PathSource
 from trianflow.training.config import TrainConfig
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted([*(ROOT / "configs").glob("*.yaml"), *(ROOT / "tools" / "release" / "queue").glob("*.yaml")])
+FILES = sorted([*(ROOT / "configs").rglob("*.yaml"), *(ROOT / "tools" / "release" / "queue").glob("*.yaml")])
 
 
 def read(name: str) -> TrainConfig:
@@ -22,7 +22,7 @@ def read(name: str) -> TrainConfig:
 def test_every_configuration_is_valid(file: Path) -> None:
     config = load_settings(TrainConfig(), file)
     assert config.data.train
-    assert config.stages.listed()
+    assert config.listed_stages()
 
 
 def test_there_is_one_for_each_use() -> None:

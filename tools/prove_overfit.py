@@ -94,6 +94,7 @@ def main() -> int:
         folder = args.out / name
         fresh = not (folder / LAST).is_file()
         trainer = Trainer(config.model_copy(update={"stages": alone, "init": init}), folder, overfit=PAIRS)
+        assert isinstance(trainer.system, TrianFlow)
         if fresh:
             roughen(trainer.system, ROUGHNESS[name])
         if not trainer.run().finished:

@@ -83,7 +83,7 @@ class WindowConfig(Settings):
 
     frames: int = Field(8, ge=0, description="key frames adjusted together; 0: each pair by itself")
     points: int = Field(400, ge=50, description="points tracked through them")
-    noise: float = Field(0.5, gt=0, description="of a tracked point, pixels")
+    noise: float = Field(0.35, gt=0, description="of a tracked point, pixels")
     radial_sigma: float = Field(
         0.01, ge=0, description="radial distortion that a calibration may have left, in focal lengths; 0: none"
     )
@@ -96,6 +96,10 @@ class OdometryConfig(NetworkConfig):
     flow_preset: Literal["ultrafast", "fast", "medium"] = Field("medium", description="effort of DIS")
     matches: MatchConfig = MatchConfig()
     two_view: TwoViewConfig = TwoViewConfig()
+    pose: Literal["geometry", "direct", "posenet"] = Field(
+        "geometry",
+        description="two-view geometry; direct alignment, where there is depth; or the pose network of the weights",
+    )
     scale: Literal["auto", "depth", "structure", "unit"] = Field(
         "auto",
         description="where the length of a step comes from; auto is measured depth alone where it is at hand, else"
@@ -103,7 +107,9 @@ class OdometryConfig(NetworkConfig):
     )
     points: int = Field(3000, ge=50, description="points of the structure that is carried from pair to pair")
     window: WindowConfig = WindowConfig()
-    key_parallax: float = Field(0.003, gt=0, description="parallax that makes a new key frame, share of the width")
+    key_parallax: float = Field(
+        0.01, gt=0, description="parallax of near points that makes a new key frame, share of the width"
+    )
     key_motion: float = Field(0.08, gt=0, description="displacement that makes a new key frame, share of the width")
     key_overlap: float = Field(0.6, gt=0, le=1, description="consistent share of the image that keeps a key frame")
     depth_noise: float = Field(0.03, gt=0, description="error of measured depth, share of the depth")
@@ -141,6 +147,7 @@ class OdometryConfig(NetworkConfig):
 
 
 S = TypeVar("S", bound=Settings)
+_BASE = "base"  # key of the file that a file is based on
 _LONGEST_VALUE = 60  # characters of a wrong value that are shown
 # of errors that pydantic finds, by their kind: what the value is not, or what is wrong with it
 _NOT_OF_KIND = {
@@ -170,20 +177,14 @@ _WITHOUT_VALUE = {
 def load_settings(base: S, file: str | Path | None = None, overrides: Iterable[str] = ()) -> S:
     """`base` with the values of a YAML file and of `key=value` words, dotted keys reaching inside.
 
-    What is not given stays as in `base`, but for mappings in the file that are given as a whole (`Settings.whole`).
+    What is not given stays as in `base`, but for mappings in a file that are given as a whole (`Settings.whole`).
+    A file may name another with `base: other.yaml`, from its own folder on: it has the values of that one, and its own
+    in their place.
 
     Raises:
         UsageError: unknown key (with the nearest right one), wrong value, unreadable file.
     """
-    values: dict[str, Any] = {}
-    if file is not None:
-        try:
-            values = yaml.safe_load(Path(file).read_text()) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UsageError(f"cannot read the configuration {file}: {_reason(error)}") from error
-        if not isinstance(values, dict):
-            raise UsageError(f"the configuration {file} is not a mapping of keys to values")
-    _complete(type(base), values)
+    values = {} if file is None else _read_file(type(base), Path(file), ())
     for word in overrides:
         key, equals, text = word.partition("=")
         if not equals:
@@ -203,6 +204,28 @@ def load_settings(base: S, file: str | Path | None = None, overrides: Iterable[s
         return type(base).model_validate(_merge(base.model_dump(), values))
     except ValidationError as error:
         raise UsageError(f"configuration: {_complaint(error.errors()[0])}") from error
+
+
+def _read_file(model: type[BaseModel], file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    """The values of a file and of those that it is based on; `above` are the files that are based on it."""
+    try:
+        values = yaml.safe_load(file.read_text()) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        wanted = f", the base of {above[-1]}" if above else ""
+        raise UsageError(f"cannot read the configuration {file}{wanted}: {_reason(error)}") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"the configuration {file} is not a mapping of keys to values")
+    name = values.pop(_BASE, None)
+    _complete(model, values)
+    if name is None:
+        return values
+    if not isinstance(name, str):
+        raise UsageError(f"the configuration {file}: {_BASE} names another YAML file, not {name!r}")
+    below = file.parent / name
+    chain = (*above, file)
+    if below.resolve() in {path.resolve() for path in chain}:
+        raise UsageError(f"the configuration {file} is based on itself: {' -> '.join(map(str, (*chain, below)))}")
+    return _merge(_read_file(model, below, chain), values)
 
 
 def _complaint(found: ErrorDetails) -> str:
@@ -265,7 +288,12 @@ def _refuse_unknown(model: type[BaseModel], values: dict[str, Any], prefix: str)
             if isinstance(item, dict) and inner:
                 place = f"{prefix}{key}[{number}]." if isinstance(value, list) else f"{prefix}{key}."
                 # of several kinds, the one that knows the most keys, or such as they are spelt, is meant
-                _refuse_unknown(max(inner, key=lambda kind: sum(bool(_nearest(kind, k)) for k in item)), item, place)
+                _refuse_unknown(max(inner, key=lambda kind: _familiarity(kind, item)), item, place)
+
+
+def _familiarity(model: type[BaseModel], values: dict[str, Any]) -> int:
+    """How well a model knows keys: two for one that it has, one for one that it nearly has."""
+    return sum((key in model.model_fields) + bool(_nearest(model, key)) for key in values)
 
 
 def _nearest(model: type[BaseModel], key: Any) -> list[str]:

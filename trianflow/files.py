@@ -13,8 +13,11 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`, to be written inside the context, that takes its place where all went well.
 
     Readers see the old file or the new one, after a crash too. One process at a time writes a file; what a killed one
-    leaves, `.NAME.part`, is overwritten by the next.
+    leaves, `.NAME.part`, is overwritten by the next. A link, a pipe or a device is written to as it stands.
     """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        yield path
+        return
     temporary = path.with_name(f".{path.name}.part")
     try:
         yield temporary

@@ -1,8 +1,8 @@
 """Weights of the networks by name: one .safetensors file with a JSON card beside it; import of published checkpoints.
 
-The tensors are called `flow.*` (of `PWCNet`) and `depth.*` (of `DepthNet`). What the networks are built with stands in
-the file itself as well as in the card, so that it works without one; so does the order of the colours that they were
-trained on.
+The tensors are called `flow.*` (of `PWCNet`), `depth.*` (of `DepthNet`) or `dispnet.*`, and `pose.*` (of `PoseNet`).
+What the networks are built with stands in the file itself as well as in the card, so that it works without one; so does
+the order of the colours that they were trained on.
 """
 
 from __future__ import annotations
@@ -24,15 +24,19 @@ from torch import Tensor, nn
 
 from trianflow.assets import find_asset
 from trianflow.checkpoint import CheckpointError, fill, read_state_dict
+from trianflow.depth.dispnet import DispNet
 from trianflow.depth.network import DepthNet
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.files import replacing
 from trianflow.flow.pwc import PWCNet
+from trianflow.pose.posenet import PoseNet
+
+AnyDepthNet = DepthNet | DispNet
 
 _FOLDER = "weights"  # of the assets
 _SUFFIX = ".safetensors"
 _CHECKPOINTS = (".pth", ".pt", ".ckpt", ".tar")
-_KINDS = {"flow": PWCNet, "depth": DepthNet}
+_KINDS = {"flow": PWCNet, "depth": DepthNet, "dispnet": DispNet, "pose": PoseNet}
 
 # Our prefix, the published one by default, and its forms. The flow network lies at the top (stage 1), below
 # `model_pose.model_flow` (stages 2 and 3) or `model_flow` (FlowPoseNet baseline).
@@ -54,15 +58,16 @@ class Weights:
         name: of the bundled weights, else the file's stem.
         card: what is known of them: `name`, `description`, `networks` (by name, the arguments of the constructor),
             `data`, `licence`, `sha256`, and further entries; empty where a file has no card.
-        flow, depth: None where the file does not hold them.
+        flow, depth, pose: None where the file does not hold them.
         channels: order of the colours that the networks take: `rgb`, or `bgr` of published checkpoints.
     """
 
     name: str
     card: dict[str, Any]
     flow: PWCNet | None
-    depth: DepthNet | None
+    depth: AnyDepthNet | None
     channels: str = "rgb"
+    pose: PoseNet | None = None
 
     def rgb(self) -> Weights:
         """The same networks, but taking RGB: with the first layers turned round where they take BGR."""
@@ -115,26 +120,30 @@ def load_weights(name_or_path: str | Path) -> Weights:
     if channels not in _CHANNELS:
         raise TrianflowError(f"{path}: channels are {' or '.join(_CHANNELS)}, not {channels!r}")
     if arguments is None:
-        arguments = {kind: {} for kind in _KINDS if any(key.startswith(f"{kind}.") for key in state)}
+        arguments = {kind: {} for kind in ("flow", "depth") if any(key.startswith(f"{kind}.") for key in state)}
     networks = _build(arguments, path)
     fill(networks, state, path)
     if not networks:
-        raise TrianflowError(f"{path}: holds no weights (tensors flow.* or depth.*)")
-    return Weights(name, card, *_pair(networks), channels)
+        raise TrianflowError(f"{path}: holds no weights (tensors {', '.join(f'{kind}.*' for kind in _KINDS)})")
+    flow, depth = _pair(networks)
+    pose = dict(networks.items()).get("pose")
+    assert pose is None or isinstance(pose, PoseNet)
+    return Weights(name, card, flow, depth, channels, pose)
 
 
 def save_weights(
     path: str | Path,
     flow: PWCNet | None,
-    depth: DepthNet | None,
+    depth: AnyDepthNet | None,
     card: Mapping[str, Any],
     dtype: torch.dtype = torch.float32,
+    pose: PoseNet | None = None,
 ) -> dict[str, Any]:
     """Write a weight file and its card; files of these names are replaced at once, never half.
 
     Args:
         path: ends in .safetensors; the card gets the same name with .json.
-        flow, depth: at least one; on any device.
+        flow, depth, pose: at least one; on any device.
         card: see `Weights`; `networks`, `sha256` and, where it is missing, `name` are filled in. `channels` is to be
             `bgr` for networks that take BGR.
         dtype: of the weights in the file; vectors (biases, statistics) stay float32, which costs nothing.
@@ -149,14 +158,18 @@ def save_weights(
     path = Path(path)
     if path.suffix != _SUFFIX:
         raise UsageError(f"{path}: weight files end in {_SUFFIX}")
-    networks = nn.ModuleDict({kind: n for kind, n in (("flow", flow), ("depth", depth)) if n is not None})
+    depth_kind = "dispnet" if isinstance(depth, DispNet) else "depth"
+    held = (("flow", flow), (depth_kind, depth), ("pose", pose))
+    networks = nn.ModuleDict({kind: network for kind, network in held if network is not None})
     if not networks:
         raise UsageError(f"{path}: weights need at least one network")
     arguments: dict[str, Any] = {}
     if flow is not None:
         arguments["flow"] = {"normalize_features": flow.decoder.normalize_features}
     if depth is not None:
-        arguments["depth"] = {"scales": depth.scales}
+        arguments[depth_kind] = {"scales": depth.scales}
+    if pose is not None:
+        arguments["pose"] = pose.arguments
     state = {key: _stored(value, dtype) for key, value in networks.state_dict().items()}
     broken = [key for key, value in state.items() if not torch.isfinite(value).all()]
     if broken:
@@ -177,7 +190,7 @@ def save_weights(
     return full
 
 
-def import_checkpoint(path: str | Path) -> tuple[PWCNet | None, DepthNet | None]:
+def import_checkpoint(path: str | Path) -> tuple[PWCNet | None, AnyDepthNet | None]:
     """The networks of a checkpoint of the published implementation, of any of its stages.
 
     They take BGR images: saved with `channels: bgr` in the card, they are turned by `Weights.rgb` when they are used.
@@ -307,11 +320,11 @@ def _build(arguments: Any, path: Path | str) -> nn.ModuleDict:
         raise TrianflowError(f"{path}: made for other networks than those of this version: {arguments}") from e
 
 
-def _pair(networks: nn.ModuleDict) -> tuple[PWCNet | None, DepthNet | None]:
+def _pair(networks: nn.ModuleDict) -> tuple[PWCNet | None, AnyDepthNet | None]:
     found = dict(networks.items())
-    flow, depth = found.get("flow"), found.get("depth")
+    flow, depth = found.get("flow"), found.get("depth", found.get("dispnet"))
     assert flow is None or isinstance(flow, PWCNet)
-    assert depth is None or isinstance(depth, DepthNet)
+    assert depth is None or isinstance(depth, (DepthNet, DispNet))
     return flow, depth
 
 

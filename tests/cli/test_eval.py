@@ -73,8 +73,14 @@ def test_several_estimates_have_a_row_each(files: tuple[Path, Path], capsys: pyt
     other.parent.mkdir()
     short = drive(n=251)
     Trajectory(np.arange(100.0), short.T_wc[:100]).save(other, "kitti")
+    assert main("odometry", gt, other, est) == 1, "named, and the other has its row"
+    out, err = capsys.readouterr()
+    assert "12 columns where 8" in err
+    assert err.count("\n") == 1
+    assert err.endswith("it has no row\n")
+    assert "run1" in out or "est " in out
     with pytest.raises(TrianflowError, match="12 columns where 8"):
-        main("odometry", gt, est, other)
+        main("odometry", gt, other, other.parent)
     other = other.with_suffix(".kitti")
     Trajectory(np.arange(100.0), short.T_wc[:100]).save(other)
     assert main("odometry", gt, est, other) == 0

@@ -197,6 +197,15 @@ def test_a_stack_in_the_order_of_a_list(scene: Path, evaluate) -> None:
     assert "disps: paired in order: 2011_09_26/drive_2/image_02/000000 with #0, ..., " in out
     with pytest.raises(TrianflowError, match="4 images, but its list names 697"):
         evaluate(*words, "--order", "eigen_test")
+    with pytest.raises(UsageError, match="no PRED is one: leave it out"):
+        evaluate(scene / "prepared", scene / "poor", "--order", scene / "list.txt")
+
+
+def test_the_table_is_printed_before_a_picture_fails(scene: Path, evaluate, capsys: pytest.CaptureFixture[str]) -> None:
+    (scene / "file").write_text("")
+    with pytest.raises(TrianflowError, match="cannot write the picture"):
+        evaluate(scene / "gt", scene / "good", "--gt-scale", 256, "--plot", scene / "file" / "a.png")
+    assert "good" in table(capsys.readouterr().out)
 
 
 def test_choices_are_those_of_the_protocols() -> None:

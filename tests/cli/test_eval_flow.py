@@ -17,6 +17,7 @@ from trianflow.data.flow_files import read_flow, write_flow
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.evaluation.published import published_rows
 from trianflow.flow.dis import DISFlow
+from trianflow.visualization import flow_plot
 
 W, H = 96, 64
 
@@ -178,7 +179,9 @@ def test_rows_of_papers_stand_below_the_whole_of_kitti_2015(tmp_path: Path, caps
     assert "10 more like these" in captured.err
 
 
-def test_disparities(kitti: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_disparities(
+    kitti: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     training, pred = kitti / "training", tmp_path / "pred"
     for folder in (training / "disp_occ_0", training / "disp_noc_0", pred):
         folder.mkdir()
@@ -207,6 +210,13 @@ def test_disparities(kitti: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "D1 fg %" in out
     assert "protocol      pixels: over all pixels of all images, as KITTI 2015's server" in out.splitlines()
     assert "every pixel; averaging not stated, they stand beside --protocol pixels" in out
+    titles: list[str] = []
+    monkeypatch.setattr(flow_plot, "plot_flow_errors", lambda *given: titles.extend(p.title for p in given[2]))
+    assert evaluate(kitti, pred, "--disparity", "--plot", tmp_path / "a.png") == 0
+    assert "mean error" in titles[0]
+    assert "D1" in titles[0]
+    assert "EPE" not in titles[0]
+    capsys.readouterr()
     with pytest.raises(UsageError, match="--predict"):
         evaluate(kitti, pred, "--disparity", "--predict", training / "image_2")
     shutil.rmtree(training / "disp_occ_0")

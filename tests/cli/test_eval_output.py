@@ -2,13 +2,23 @@
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from trianflow.cli.eval_output import add_shared_arguments, first_few, paths_by_row, short_names, show
+from trianflow.cli.eval_output import (
+    add_shared_arguments,
+    counted,
+    first_few,
+    paths_by_row,
+    score_each,
+    short_names,
+    show,
+    title_of,
+)
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.evaluation.table import Column, Row, Table
 
@@ -76,6 +86,50 @@ def test_files(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(TrianflowError, match="folder: cannot write the table: Is a directory"):
         show(parsed("a", "--latex", tmp_path / "folder"), TABLE, "", [], {})
+
+
+def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    """As root a device would be lost, and with it that of all programs."""
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    fifo, link, kept = tmp_path / "fifo", tmp_path / "link", tmp_path / "kept.tex"
+    fifo.symlink_to(f"/proc/self/fd/{write}")
+    link.symlink_to(kept)
+    show(parsed("a", "--csv", fifo, "--latex", link), TABLE, "", [], {})
+    assert os.read(read, 10_000).decode() == TABLE.csv()
+    assert fifo.is_symlink()
+    assert link.is_symlink()
+    assert kept.read_text() == TABLE.latex()
+    os.mkfifo(tmp_path / "named")
+    reader = os.open(tmp_path / "named", os.O_RDONLY | os.O_NONBLOCK)
+    show(parsed("a", "--csv", tmp_path / "named"), TABLE, "", [], {})
+    assert os.read(reader, 10_000).decode() == TABLE.csv()
+    assert (tmp_path / "named").is_fifo()
+    for descriptor in (read, write, reader):
+        os.close(descriptor)
+
+
+def test_a_prediction_that_cannot_be_scored_costs_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    def score(name: str, path: str) -> str:
+        if name == "wrong":
+            raise UsageError("not so")
+        if name.startswith("bad"):
+            raise TrianflowError("broken")
+        return path.upper()
+
+    assert score_each({"a": "x", "bad": "y", "c": "z"}, score) == {"a": "X", "c": "Z"}
+    assert capsys.readouterr().err == "trianflow: warning: y: broken; it has no row\n"
+    with pytest.raises(TrianflowError, match="y: broken"):
+        score_each({"bad": "y", "bad 2": "z"}, score)
+    with pytest.raises(UsageError, match="not so"):
+        score_each({"a": "x", "wrong": "y"}, score)
+
+
+def test_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [counted(n, "image") for n in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
+    assert title_of("/data/07/poses.txt") == "07/poses.txt"
+    monkeypatch.chdir(tmp_path)
+    assert title_of("poses.txt") == f"{tmp_path.name}/poses.txt"
 
 
 def test_long_lists_are_cut() -> None:

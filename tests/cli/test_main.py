@@ -152,6 +152,7 @@ def test_what_needs_no_network_does_not_wait_for_torch() -> None:
     fine = [["--help"], *([name, "--help"] for name in cli.COMMANDS), *(["eval", kind, "--help"] for kind in kinds)]
     smoke = str(REPOSITORY / "configs" / "smoke.yaml")
     wrong = [["train", smoke, "sytem.x=1"], ["train", smoke, "stages.flow.steps=many"], ["train", "nowhere.yaml"]]
+    wrong += [["compare", smoke, "sytem.x=1", "--steps", "1"], ["compare", "nowhere.yaml", "--minutes", "1"]]
     wrong += [["vo", "images", "sede=3"], ["vo", "images", "--config", "nowhere.yaml"]]
     code = "import sys; from trianflow.cli import main\n"
     code += f"for words in {fine + wrong}: print('\\n>', *words, main(words), 'torch' in sys.modules)"

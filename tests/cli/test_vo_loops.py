@@ -23,7 +23,7 @@ LOOPED = FILES | {"trajectory_loops.tum", "trajectory_loops.kitti"}
 
 @pytest.fixture(scope="module")
 def way_round(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `images`, `calib.yaml` and `truth.tum`."""
+    """A folder with `images`, `calib.yaml`, `truth.tum`, and as `prepare` writes them `times.txt` and `speeds.txt`."""
     folder = tmp_path_factory.mktemp("round")
     (folder / "images").mkdir()
     scene = make_scene("room", 1)
@@ -37,7 +37,10 @@ def way_round(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "calib.yaml").write_text(
         f"fx: {CAMERA.fx}\nfy: {CAMERA.fy}\ncx: {CAMERA.cx}\ncy: {CAMERA.cy}\nwidth: 320\nheight: 192\n"
     )
-    Trajectory(np.arange(FRAMES) / FPS, sequence.T_0c.numpy()).save(folder / "truth.tum")
+    truth = Trajectory(np.arange(FRAMES) / FPS, sequence.T_0c.numpy())
+    truth.save(folder / "truth.tum")
+    np.savetxt(folder / "times.txt", truth.times)
+    np.savetxt(folder / "speeds.txt", np.gradient(truth.distances, truth.times))
     return folder
 
 
@@ -57,6 +60,30 @@ def test_a_way_round_is_closed(way_round: Path, tmp_path: Path, trianflow) -> No
     assert errors[0] is not None
     assert errors[1] is not None
     assert errors[1].rmse < errors[0].rmse / 2
+
+
+@pytest.mark.slow
+def test_loops_leave_a_trajectory_in_metres_in_metres(way_round: Path, tmp_path: Path, trianflow) -> None:
+    words = ("vo", way_round / "images", "--preset", "fast", "--loops", "--speed", way_round / "speeds.txt")
+    result = trianflow(*words, "--gt", way_round / "truth.tum", "--out", tmp_path)
+    assert (result.code, result.errors) == (0, [])
+    report = report_of(tmp_path)
+    assert report["summary"]["unit"] == "metres"
+    assert set(report["frames"][-2]["scale_shares"]) <= {"structure", "speed"}
+    kept = np.array(report["back_end"]["loops"]["kept"])
+    assert len(kept) >= 3
+    assert (np.abs(kept[:, 1] - kept[:, 0] - ROUND) < 15).all()
+    truth = Trajectory.load(way_round / "truth.tum")
+    raw, closed = (Trajectory.load(tmp_path / f"{name}.tum") for name in ("trajectory", "trajectory_loops"))
+    for found in (raw, closed):
+        assert found.path_length == pytest.approx(truth.path_length, rel=0.03)
+    errors = [evaluate_odometry(truth, found, "se3").ate for found in (raw, closed)]
+    assert errors[0] is not None
+    assert errors[1] is not None
+    assert errors[1].rmse < 0.7 * errors[0].rmse
+    # the place where the way began is seen again, in metres
+    meets = [np.linalg.norm(found.positions[b] - found.positions[a]) for found in (closed, truth) for a, b in kept[-1:]]
+    assert meets[0] == pytest.approx(meets[1], abs=0.1)
 
 
 def test_a_drive_without_a_loop_has_no_second_trajectory(drive: Path, tmp_path: Path, trianflow) -> None:

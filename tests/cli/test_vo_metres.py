@@ -30,6 +30,10 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
     truth = Trajectory(np.arange(FRAMES) / 10, drive.T_0c[:FRAMES].numpy())
     truth.save(folder / "truth.tum")
     (folder / "speed.csv").write_text(speeds(truth))
+    (folder / "prepared").mkdir()
+    np.savetxt(folder / "prepared" / "times.txt", truth.times)
+    rows = [*np.gradient(truth.distances, truth.times)[:-1], np.nan]
+    np.savetxt(folder / "prepared" / "speeds.txt", rows)
     return folder
 
 
@@ -40,10 +44,17 @@ def speeds(truth: Trajectory, offset: float = 0.0) -> str:
     return "time,speed\n" + "".join(f"{t + offset:.3f},{v:.4f}\n" for t, v in rows)
 
 
-@pytest.mark.parametrize("source", ["camera_height", "speed"])
-def test_metres(town: Path, tmp_path: Path, trianflow, source: str) -> None:
-    option = {"camera_height": ("--camera-height", 1.65), "speed": ("--speed", town / "speed.csv")}[source]
-    result = trianflow("vo", town / "images", *option, "--gt", town / "truth.tum", "--out", tmp_path / "a")
+@pytest.mark.parametrize(
+    ("source", "option", "value"),
+    [
+        ("camera_height", "--camera-height", "1.65"),
+        ("speed", "--speed", "speed.csv"),
+        ("speed", "--speed", "prepared/speeds.txt"),
+    ],
+)
+def test_metres(town: Path, tmp_path: Path, trianflow, source: str, option: str, value: str) -> None:
+    words = (option, town / value if source == "speed" else value)
+    result = trianflow("vo", town / "images", *words, "--gt", town / "truth.tum", "--out", tmp_path / "a")
     assert (result.code, result.errors) == (0, [])
     report, truth = report_of(tmp_path / "a"), Trajectory.load(town / "truth.tum")
     assert report["summary"]["unit"] == "metres"

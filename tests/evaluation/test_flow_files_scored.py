@@ -176,6 +176,9 @@ def test_unknown_estimates_are_noted(tmp_path: Path) -> None:
     table = flow_table({"x": score}, "images", median=True)
     assert [c.key for c in table.columns] == ["images", "density", "epe_all", "fl_all"]
     assert table.rows[0].values["density"] == table.rows[1].values["density"] == 75
+    save_flow(tmp_path / "pred.flo", truth(0) * np.nan)
+    score = score_flows(open_true_flows(tmp_path / "gt.flo"), {"x": tmp_path / "pred.flo"})["x"]
+    assert score.notes[0].startswith("100 % of the pixels have no estimate")
     save_flow(tmp_path / "gt.flo", truth(0) * np.nan)
     assert "not one pixel" in score_flows(open_true_flows(tmp_path / "gt.flo"), {"x": tmp_path})["x"].problems[0]
 

@@ -105,7 +105,10 @@ def test_what_trianflow_cannot_do_is_missing() -> None:
     for table, said in (
         ("instadm_depth_eigen", [f"{no_system} Insta-DM yet; --weights FILE predicts and scores"]),
         ("instadm_odometry", [f"{no_system} Insta-DM yet", "`trianflow vo` runs no Ego-PoseNet yet"]),
-        ("thesis_grid", [f"{no_system} SfMLearner or Monodepth2 yet; --weights", "nor has `trianflow prepare`"]),
+        (
+            "thesis_grid",
+            [f"{no_system} SfMLearner or Monodepth2 yet; --weights", "`trianflow prepare` has no reader for Lyft"],
+        ),
     ):
         steps = steps_of(table, place)
         missing = [status_of(s) for s in steps if isinstance(s, MissingStep)]

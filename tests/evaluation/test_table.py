@@ -60,3 +60,6 @@ def test_plain_values() -> None:
     entries = Table("method", COLUMNS, (OURS, PAPER)).to_dict()
     assert entries[0] == {"name": "ours_1", "abs_rel": 0.11349, "a_1": None}
     assert entries[1]["source"] == "CVPR 2020, table 1"
+    seeds = median_row("seeds", [{"abs_rel": 0.1, "other": 1.0}, {"abs_rel": 0.3, "other": 2.0}])
+    (entry,) = Table("method", COLUMNS, (seeds,)).to_dict()
+    assert entry["spread"] == {"abs_rel": pytest.approx(0.1)}, "of what is in the table"

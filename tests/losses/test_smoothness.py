@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from trianflow.losses.smoothness import disparity_smoothness, flow_smoothness
+from trianflow.losses.smoothness import (
+    disparity_smoothness,
+    edge_aware_smoothness,
+    flow_smoothness,
+    over_mean,
+    second_order_smoothness,
+)
 
 DTYPES = [torch.float32, torch.float64]
 
@@ -101,3 +107,26 @@ def test_tiny_and_static(loss: Callable, channels: int, shape: tuple[int, int]) 
     loss(zero, image).sum().backward()
     assert (loss(zero, image) == 0).all()
     assert zero.grad.isfinite().all()
+
+
+def test_second_order_against_a_loop_and_on_known_surfaces() -> None:
+    g = torch.Generator().manual_seed(3)
+    x = torch.rand(2, 1, 6, 7, generator=g, dtype=torch.float64)
+    for b in range(2):
+        v = x[b, 0].numpy()
+        along_x = np.abs(v[:, 2:] - 2 * v[:, 1:-1] + v[:, :-2]).mean()
+        along_y = np.abs(v[2:] - 2 * v[1:-1] + v[:-2]).mean()
+        across = np.abs(v[1:, 1:] - v[:-1, 1:] - v[1:, :-1] + v[:-1, :-1]).mean()
+        assert second_order_smoothness(x)[b].item() == pytest.approx(along_x + along_y + 2 * across)
+    u, v = torch.meshgrid(torch.arange(7.0), torch.arange(6.0), indexing="xy")
+    assert second_order_smoothness((3 * u - 2 * v)[None, None]).item() == pytest.approx(0, abs=1e-5)
+    assert second_order_smoothness((u * v)[None, None]).item() == pytest.approx(2, abs=1e-5)
+
+
+def test_edge_aware_keeps_the_unit_that_normalising_takes_away() -> None:
+    g = torch.Generator().manual_seed(4)
+    x, image = torch.rand(2, 1, 6, 7, generator=g), torch.rand(2, 3, 6, 7, generator=g)
+    once = edge_aware_smoothness(x, image)
+    torch.testing.assert_close(edge_aware_smoothness(5 * x, image), 5 * once)
+    torch.testing.assert_close(edge_aware_smoothness(over_mean(5 * x), image), disparity_smoothness(x, image))
+    torch.testing.assert_close(over_mean(x).mean((1, 2, 3)), torch.ones(2), rtol=0, atol=1e-5)

@@ -41,6 +41,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"weights": "none of this name"}, False, (DISFlow, None)),
         ({"scale": "depth", "weights": "none"}, True, (DISFlow, None)),
         ({"scale": "depth"}, False, (DISFlow, LearnedDepth)),
+        ({"scale": "depth", "camera_height": 1.65, "weights": "none"}, False, (DISFlow, None)),
+        ({"scale": "depth", "speed": "speed.txt", "window": {"frames": 0}}, False, (DISFlow, LearnedDepth)),
         ({"flow": "pwc"}, False, (LearnedFlow, None)),
         ({"flow": "pwc", "scale": "depth"}, True, (LearnedFlow, None)),
         ({"flow": "pwc", "scale": "depth"}, False, (LearnedFlow, LearnedDepth)),
@@ -91,3 +93,20 @@ def test_depth_is_loaded_when_the_first_frame_has_none(folder: Path) -> None:
     measured = VisualOdometry(CAMERA, config)
     measured.track(Frame(0, 0.0, image, depth=np.ones((48, 80), np.float32)))
     measured.track(Frame(1, 0.1, image + 1))
+
+
+@pytest.mark.parametrize(("settings", "predicted"), [({}, 2), ({"camera_height": 1.65}, 0)])
+def test_depth_is_predicted_where_it_is_used(settings: dict[str, float], predicted: int) -> None:
+    """A window in metres by the camera's height has no use for a depth in another unit."""
+    seen = []
+
+    class Depth:
+        def depth(self, image: np.ndarray) -> np.ndarray:
+            seen.append(image)
+            return np.ones(image.shape[:2], np.float32)
+
+    odometry = VisualOdometry(CAMERA, OdometryConfig(scale="depth", **settings), depth=Depth())
+    rng = np.random.default_rng(0)
+    for i in range(2):
+        odometry.track(Frame(i, i / 10, rng.integers(0, 256, (48, 80), dtype=np.uint8)))
+    assert len(seen) == predicted

@@ -44,11 +44,11 @@ def views_along(scene, s):
     return views_of(scene, T_wc, torch.zeros(len(s)))
 
 
-def run(views, T_wc, units):
+def run(views, T_wc, units, measured=False):
     """A closer that was offered all views, at poses and in units that need not be true."""
     closer, told = LoopCloser(CAMERA.K()), []
     for i, (view, T, unit) in enumerate(zip(views, T_wc, units)):
-        told += closer.add(i, view.image, T, view.p, unit * view.depth)
+        told += closer.add(i, view.image, T, view.p, unit * view.depth, 1 / unit if measured else None)
     assert told == closer.loops
     return closer
 
@@ -118,6 +118,17 @@ def test_a_trajectory_in_metres_is_closed_and_stays_in_metres(room):
     assert (closed.rows[:, 1] - closed.rows[:, 0] >= 20).all()
     assert end_error(closed.trajectory.T_wc, truth) < end_error(raw.T_wc, truth) / 5
     assert closed.trajectory.path_length == pytest.approx(raw.path_length, rel=0.02)
+
+
+def test_measured_depths_are_metres_whatever_is_learnt_later_of_the_unit(room):
+    """Here a fifth more of them than was believed when the places were seen."""
+    truth = np.stack([view.T_wc for view in room])
+    units = np.where(np.arange(52) < 26, 250.0, 190.0)
+    raw = Trajectory(np.arange(52.0), turned(truth, 0.006))
+    closer = run(room, in_units(truth, units), units, measured=True)
+    closed = closer.closed(raw, metres=1.2 / units, hold_scale=True)
+    assert closed.kept.all()
+    assert end_error(closed.trajectory.T_wc, truth) < end_error(raw.T_wc, truth) / 5
 
 
 def test_where_the_odometry_was_lost_the_way_may_break(room):

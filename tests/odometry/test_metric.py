@@ -87,15 +87,15 @@ def test_another_unit_after_being_lost_is_learnt_and_metres_stay_metres():
     scale = metric_scale("camera_height=1.65")
     keys = [np.eye(4)]
 
-    def go(length, log_scale, lost=False):
-        measured = {} if lost else {"camera_height": Measurement(log_scale, 0.01)}
-        fused = scale.advance(step_of(length), measured, lost)
+    def go(length, log_scale, broken=False):
+        measured = {} if broken else {"camera_height": Measurement(log_scale, 0.01)}
+        fused = scale.advance(step_of(length), measured, broken)
         keys.append(keys[-1] @ step_of(length))
         return fused
 
     for _ in range(30):
         before = go(1.0, 0.0)
-    after = go(1.0, 0.0, lost=True)
+    after = go(1.0, 0.0, broken=True)
     assert scale.known
     assert scale.sigma == after.sigma > 0.25 > 5 * before.sigma
     for _ in range(30):
@@ -103,6 +103,18 @@ def test_another_unit_after_being_lost_is_learnt_and_metres_stay_metres():
     found = lengths(scale.corrected(np.array(keys), [(k, np.eye(4)) for k in range(len(keys))]))
     np.testing.assert_allclose(found[:30], 1.0, rtol=0.02)
     np.testing.assert_allclose(found[31:], 1.0, rtol=0.03)
+
+
+def test_a_unit_that_drifts_leaves_metres():
+    """Every step is 1 m, and the structure makes it 1 % less of its unit than the one before."""
+    scale, rng, keys = metric_scale("camera_height=1.65"), np.random.default_rng(0), [np.eye(4)]
+    for k in range(150):
+        measured = {"camera_height": Measurement(0.01 * k + rng.normal(0, 0.02), 0.02)}
+        scale.advance(step_of(math.exp(-0.01 * k)), measured)
+        keys.append(keys[-1] @ step_of(math.exp(-0.01 * k)))
+    found = lengths(scale.corrected(np.array(keys), [(k, np.eye(4)) for k in range(len(keys))]))
+    np.testing.assert_allclose(found, 1.0, atol=0.1)
+    np.testing.assert_allclose(found[10:].mean(), 1.0, atol=0.01)
 
 
 @pytest.mark.parametrize("factor", [1.0, 3.0])

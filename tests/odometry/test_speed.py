@@ -77,6 +77,44 @@ def test_bad_files(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
+def one_a_frame(folder, speeds, times):
+    """As `trianflow prepare` writes them."""
+    (folder / "times.txt").write_text("".join(f"{time:.9f}\n" for time in times))
+    path = folder / "speeds.txt"
+    path.write_text("".join("nan\n" if speed is None else f"{speed:.6f}\n" for speed in speeds))
+    return path
+
+
+def test_one_speed_a_frame_has_its_times_beside_it(tmp_path):
+    speed = SpeedFile.load(one_a_frame(tmp_path, [None, 4, 4, None, None, -4, 4], [0, 1, 2, 3, 4.5, 5, 6]))
+    assert speed.times.tolist() == [1, 2, 5, 6]
+    assert speed.speeds.tolist() == [4] * 4
+    assert speed.distance(1.0, 1.5) == pytest.approx(2.0)
+    assert speed.distance(0.5, 1.5) is None
+    assert speed.distance(1.5, 5.5) is None  # nothing is known for three seconds
+
+
+@pytest.mark.parametrize(
+    ("speeds", "times", "message"),
+    [
+        ("4\n4\n", None, r"speeds\.txt: one number a row, and no times\.txt beside it that tells when; expected rows"),
+        ("4\n4\n", "0\n1\n2\n", r"times\.txt: 3 times for the 2 speeds of speeds\.txt: both must have a row a frame"),
+        ("4\n4\n", "0\n0\n", r"times\.txt:2: not later"),
+        ("4\n4\n", "0\nnan\n", r"times\.txt:2: 'nan': expected one number"),
+        ("4\nfast\n", "0\n1\n", r"speeds\.txt:2: 'fast': expected one number"),
+        ("4\n4 4\n", "0\n1\n", r"speeds\.txt:2: '4 4': expected one number"),
+        ("nan\n4\n", "0\n1\n", r"speeds\.txt: fewer than two speeds"),
+    ],
+)
+def test_bad_files_of_one_speed_a_frame(tmp_path, speeds, times, message):
+    (tmp_path / "speeds.txt").write_text(speeds)
+    if times is not None:
+        (tmp_path / "times.txt").write_text(times)
+    with pytest.raises(TrianflowError, match=message) as caught:
+        SpeedFile.load(tmp_path / "speeds.txt")
+    assert "\n" not in str(caught.value)
+
+
 def test_what_is_no_file(tmp_path):
     with pytest.raises(UsageError, match="no such file or folder of speeds"):
         SpeedFile.load(tmp_path / "none.csv")

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import cv2
 import matplotlib.figure
@@ -82,12 +83,76 @@ def test_the_estimate_is_aligned_and_the_legend_says_how(
 ) -> None:
     gt = arc()
     plot_trajectory(tmp_path / "a.png", similar(gt, 0.2), similar(gt, 1.0), alignment=alignment)
-    above, _ = figures[0].axes
+    above = figures[0].axes[0]
     assert line(above, "ground truth") == pytest.approx(gt.positions[:, [0, 2]], abs=1e-9)
     off = np.abs(line(above, "estimate") - line(above, "ground truth")).max()
     assert (off < 1e-6) == agree
     assert texts(figures[0])[0] == f"alignment to the truth: {named}"
     assert above.get_xlabel() == "x, right (m)"
+
+
+def test_a_single_estimate_is_colored_by_its_error(tmp_path: Path, figures: list[Any]) -> None:
+    gt = arc()
+    off = Trajectory(gt.times, gt.T_wc.copy())
+    off.T_wc[50:, 0, 3] += 2.0
+    plot_trajectory(tmp_path / "a.png", off, gt, alignment="none")
+    above = figures[0].axes[0]
+    (segments,) = above.collections
+    assert len(segments.get_segments()) == 79
+    assert np.asarray(segments.get_array()) == pytest.approx(np.r_[np.zeros(49), 1, np.full(29, 2.0)], abs=1e-9)
+    assert np.concatenate(segments.get_segments())[::2] == pytest.approx(off.positions[:-1, [0, 2]], abs=1e-9)
+    assert segments.get_clim() == (0, pytest.approx(2))
+    assert figures[0].axes[2].get_ylabel() == "distance from the truth (m)"
+    sparse = Trajectory(off.times[::2], off.T_wc[::2])  # a truth at every other pose
+    plot_trajectory(tmp_path / "a.png", off, Trajectory(gt.times[::2], gt.T_wc[::2]), alignment="none")
+    (segments,) = figures[1].axes[0].collections
+    assert np.asarray(segments.get_array())[[0, -1]] == pytest.approx([0, 2], abs=1e-9)
+    plot_trajectory(tmp_path / "a.png", {"a": off, "b": sparse}, gt)
+    assert len(figures[2].axes) == 2, "of several, each has its own colour"
+    assert not figures[2].axes[0].collections
+
+
+def test_a_figure_for_notebooks() -> None:
+    figure = arc().plot(title="an arc", unit="m")
+    assert figure.axes[0].get_xlabel() == "x, right (m)"
+    assert cv2.imdecode(np.frombuffer(figure._repr_png_(), np.uint8), cv2.IMREAD_COLOR).shape[0] > 500
+    assert len(arc().plot(similar(arc(), 3.0)).axes) == 3
+    with pytest.raises(TrianflowError, match=r"^no pose to draw"):
+        Trajectory(np.zeros(0), np.zeros((0, 4, 4))).plot()
+
+
+def drawn(trajectory: Trajectory) -> np.ndarray:
+    """Points of the line in the HTML of a trajectory, `(N, 2)`."""
+    root = ElementTree.fromstring(trajectory._repr_html_())
+    (polyline,) = root.iter("polyline")
+    return np.array([[float(v) for v in point.split(",")] for point in polyline.attrib["points"].split()])
+
+
+def test_html_for_notebooks() -> None:
+    trajectory = arc(2000)
+    points = drawn(trajectory)
+    assert len(points) == 400
+    assert len(trajectory._repr_html_()) < 10_000
+    assert "2000 poses" in trajectory._repr_html_()
+    (left, top), (right, bottom) = points.min(0), points.max(0)
+    assert right - left == pytest.approx(bottom - top, abs=0.2), "one scale"
+    assert points[0] == pytest.approx([left, bottom]), "z is up"
+    assert points[-1] == pytest.approx([right, top])
+    long = arc(10)
+    long.T_wc[:, 0, 3] *= 0.5
+    left, top, right, bottom = *drawn(long).min(0), *drawn(long).max(0)
+    assert 2 * (right - left) == pytest.approx(bottom - top, abs=0.3)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+@pytest.mark.parametrize("value", [0.0, 1.0, 1e-320, 1e308, -1e308, np.nan, np.inf])
+def test_html_of_whatever_there_is(n: int, value: float) -> None:
+    T_wc = np.tile(np.eye(4), (n, 1, 1))
+    T_wc[-1:, 0, 3] = value
+    with np.errstate(all="ignore"):
+        html = Trajectory(np.arange(n, dtype=float), T_wc)._repr_html_()
+    assert ElementTree.fromstring(html).tag == "div"
+    assert "svg" not in html or "nan" not in html
 
 
 def test_bad_frames_are_marked(tmp_path: Path, figures: list[Any]) -> None:
@@ -121,7 +186,7 @@ def test_the_truth_is_drawn_as_far_as_there_are_estimates(tmp_path: Path, figure
     part = similar(gt, 0.5)
     part = Trajectory(part.times[20:50], part.T_wc[20:50])
     plot_trajectory(tmp_path / "a.png", part, gt)
-    for axes in figures[0].axes:
+    for axes in figures[0].axes[:2]:
         assert line(axes, "ground truth") == pytest.approx(line(axes, "estimate"), abs=1e-6)
         assert len(line(axes, "ground truth")) == 30
 

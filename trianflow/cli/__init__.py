@@ -14,8 +14,10 @@ from trianflow.errors import TrianflowError, UsageError
 COMMANDS = {
     "vo": "camera trajectory of a video or a folder of images",
     "train": "train the networks as a YAML file describes",
+    "compare": "train methods for the same budget on the same data, and score them alike",
     "flow": "optical flow of two images, or of a video or a folder",
     "depth": "depth of the frames of a video or a folder by the network",
+    "view": "trajectory, point cloud or mesh in a window or a picture",
     "eval": "score results against the truth",
     "doctor": "check the installation, and an input with its calibration",
     "demo": "run the bundled clip and score it",

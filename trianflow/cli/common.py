@@ -32,7 +32,7 @@ def add_input_arguments(parser: argparse.ArgumentParser, *, required: bool = Tru
         "input",
         metavar="INPUT",
         nargs=None if required else "?",
-        help="video file, folder of images, dataset sequence or quoted glob pattern",
+        help="video file, folder of images, dataset sequence, quoted glob pattern, or the number of a webcam",
     )
     add_selection_arguments(group)
     camera = parser.add_argument_group("camera")

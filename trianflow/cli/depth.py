@@ -32,7 +32,7 @@ SCALE = 500  # stored units per unit of the network's depth, which ends at 100
 _DESCRIPTION = """\
 Predict the depth of every frame. Writes into the output folder:
   depth/NAME.png   16 bits, depth along z times the scale that depth.json names; or .npy, float32
-  color/NAME.png   a picture: near is bright
+  color/NAME.png   a picture: near is bright, with the scale on its margin
   depth.json       scale, unit, weights, frames that could not be read
 Of what `trianflow prepare` wrote, all sequences are done, each into OUT/SEQUENCE.
 The unit is the network's own, not metres. Exit code 1 where most frames could not be read."""
@@ -147,7 +147,7 @@ def _predict(
 ) -> dict[str, Any]:
     """Write the depth of all frames of a source; what stands in its depth.json."""
     from trianflow.odometry.run import prepare_output
-    from trianflow.visualization.colors import color_scalar
+    from trianflow.visualization.overlay import depth_picture
 
     folders = [output_folder(str(out / name), frames) for name in ("depth", "color")]
     for folder in folders:
@@ -165,7 +165,7 @@ def _predict(
             depth = network.depth(frame.image)
             name = _name(frame, frames, names)
             write_depth(folders[0] / f"{name}.{suffix}", depth, SCALE)
-            write_picture(folders[1] / f"{name}.png", color_scalar(1 / depth))
+            write_picture(folders[1] / f"{name}.png", depth_picture(depth, "network units"))
             names[name] = frame.name
             medians.append(float(np.median(depth)))
             progress.advance("written")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trianflow.cli.common import warn
-from trianflow.cli.eval_output import add_shared_arguments, first_few, paths_by_row, show
+from trianflow.cli.eval_output import add_shared_arguments, counted, first_few, paths_by_row, show
 from trianflow.cli.progress import Progress
 from trianflow.errors import TrianflowError, UsageError
 
@@ -121,6 +122,8 @@ def run(args: argparse.Namespace) -> int:
     gt_scale = stored_scale(args.gt, truth=True) if args.gt_scale is None else args.gt_scale
     if args.disparity and args.predict is not None:
         raise UsageError("--predict writes depth: leave it out with --disparity")
+    if args.order is not None and not any(Path(path).expanduser().is_file() for path in paths.values()):
+        raise UsageError("--order names the images of a stack (.npy, .npz), and no PRED is one: leave it out")
     truth = open_depths(args.gt, gt_scale, truth=True)
     code = _predict(args) if args.predict is not None else 0
     scores: dict[str, DepthScore] = {}
@@ -144,13 +147,13 @@ def run(args: argparse.Namespace) -> int:
     if protocol.published and args.published != "none" and scored != {protocol.images}:
         notes.append(f"figures of papers are of a test set of {protocol.images} images, these of {min(scored)}")
     table = depth_table(scores, args.median, published)
+    text = "\n".join([*_head(args, truth, protocol), "", replace(table, label=protocol.name).text()])
+    own = {name: score.to_dict() for name, score in scores.items()}
+    show(args, table, text, notes, {"predictions": own, "problems": problems})
     if args.plot:
         from trianflow.visualization.depth_error_plot import plot_depth_errors
 
         plot_depth_errors(args.plot, scores)
-    text = "\n".join([*_head(args, truth, protocol), "", replace(table, label=protocol.name).text()])
-    own = {name: score.to_dict() for name, score in scores.items()}
-    show(args, table, text, notes, {"predictions": own, "problems": problems})
     return 1 if any(problems.values()) else code
 
 
@@ -243,9 +246,10 @@ def _notes(score: DepthScore, pairs: DepthPairs) -> list[str]:
         first, last = (f"{truth.names[i]} with {prediction.names[i]}" for i in (0, -1))
         notes.append(f"paired in order: {first}, ..., {last}")
     if pairs.left_over:
-        notes.append(f"{pairs.left_over} predictions without truth, left out")
+        notes.append(f"{counted(pairs.left_over, 'prediction')} without truth, left out")
     if score.empty:
-        notes.append(f"{len(score.empty)} images without truth that counts, left out: {first_few(score.empty)}")
+        empty = f"{counted(len(score.empty), 'image')} without truth that counts, left out"
+        notes.append(f"{empty}: {first_few(score.empty)}")
     return notes
 
 
@@ -254,7 +258,7 @@ def _head(args: argparse.Namespace, truth: DepthImages, protocol: DepthProtocol)
     from trianflow.evaluation.depth_table import SCALING_WORDS
 
     return [
-        f"ground truth  {args.gt}, {len(truth)} images",
+        f"ground truth  {args.gt}, {counted(len(truth), 'image')}",
         f"protocol      {protocol.name}: {protocol.label}",
         f"scaling       {SCALING_WORDS[args.scaling]}, then clamped to the caps",
         "figures       means over the images; scale: truth over prediction, median over the images and deviation in %",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trianflow.cli.common import network_words, warn
-from trianflow.cli.eval_output import add_shared_arguments, paths_by_row, show
+from trianflow.cli.eval_output import add_shared_arguments, counted, paths_by_row, show
 from trianflow.cli.progress import Progress
 from trianflow.errors import TrianflowError, UsageError
 
@@ -97,8 +97,6 @@ def run(args: argparse.Namespace) -> int:
         warn(f"{len(problems) - _SHOWN} more like these; --json lists them all")
     published = comparable_rows(truth, list(scores.values()), args.protocol, args.published)
     table = flow_table(scores, args.protocol, args.median, published, args.disparity)
-    if args.plot:
-        _plot(args, truth, scores)
     notes = [f"{name}: {note}" for name, score in scores.items() for note in score.notes]
     if truth.kitti is not None and not (published or args.published == "none"):
         how = "of" if args.disparity else "means over"
@@ -108,12 +106,14 @@ def run(args: argparse.Namespace) -> int:
     if len({frozenset(score.errors) for score in scores.values()}) > 1:
         notes.append("the rows are of different images, so they do not compare: see the warnings")
     head = [
-        f"ground truth  {truth.label}, {len(truth.images)} images",
+        f"ground truth  {truth.label}, {counted(len(truth.images), 'image')}",
         f"protocol      {args.protocol}: {_PROTOCOLS[args.protocol]}",
         f"{'D1' if args.disparity else 'Fl'}            wrong by more than 3 pixels and more than 5 %",
     ]
     facts = {"protocol": args.protocol, "predictions": _figures_by_image(scores)}
     show(args, table, "\n".join([*head, "", table.text()]), notes, facts)
+    if args.plot:
+        _plot(args, truth, scores)
     return 1 if problems else 0
 
 
@@ -141,8 +141,9 @@ def _plot(args: argparse.Namespace, truth: TrueFlows, scores: dict[str, FlowScor
     pictures = []
     for rank, image in shown.items():
         group = score.errors[image]["all"]
-        error = f"EPE {group.epe:.2f} px" if group.estimated else "no estimate"
-        title = f"{name}, {rank} {image}: {error}, Fl {100 * group.outliers:.2f} %"
+        mean, share = ("mean error", "D1") if truth.disparity else ("EPE", "Fl")
+        error = f"{mean} {group.epe:.2f} px" if group.estimated else "no estimate"
+        title = f"{name}, {rank} {image}: {error}, {share} {100 * group.outliers:.2f} %"
         pictures.append(ErrorPicture(title, error_maps_of(truth, image, score.path)))
     plot_flow_errors(args.plot, {n: s.histogram for n, s in scores.items()}, pictures, truth.label)
 

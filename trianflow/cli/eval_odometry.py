@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trianflow.cli.eval_output import add_shared_arguments, paths_by_row, show
+from trianflow.cli.eval_output import add_shared_arguments, paths_by_row, score_each, show, title_of
 from trianflow.cli.eval_predict import predict_trajectory
-from trianflow.errors import TrianflowError, UsageError
 
 if TYPE_CHECKING:
     from trianflow.evaluation.odometry import OdometryMetrics
@@ -73,41 +71,38 @@ def run(args: argparse.Namespace) -> int:
     """Run `trianflow eval odometry`.
 
     Returns:
-        0, or 1 where most predicted poses are guesses; every other failure is an exception.
+        0, or 1 where a PRED could not be scored, or most predicted poses are guesses.
 
     Raises:
-        TrianflowError: a file that cannot be read, scored or written.
+        TrianflowError: the truth cannot be read, no PRED be scored, or a file not be written.
         UsageError: an option that cannot be right.
     """
     from trianflow.evaluation.odometry import evaluate_odometry
-    from trianflow.evaluation.odometry_protocol import comparable_rows, kitti_sequence, take_every
+    from trianflow.evaluation.odometry_protocol import StridedPair, comparable_rows, kitti_sequence, take_every
     from trianflow.evaluation.odometry_table import length_table, odometry_table
     from trianflow.evaluation.segments import KITTI_LENGTHS
     from trianflow.evaluation.trajectory_files import load_estimate
     from trianflow.trajectory import Trajectory
 
     lengths = args.lengths or KITTI_LENGTHS
-    whole = gt = Trajectory.load(args.gt)
+    whole = Trajectory.load(args.gt)
     paths = paths_by_row(args)
     code = predict_trajectory(args, args.stride) if args.predict is not None else 0
-    estimates: dict[str, Trajectory] = {}
-    results: dict[str, OdometryMetrics] = {}
-    thinned: dict[str, bool] = {}
-    for name, path in paths.items():
+    compared: dict[str, StridedPair] = {}
+
+    def score(name: str, path: str) -> OdometryMetrics:
         est = load_estimate(path, not whole.times_are_indices)
-        try:
-            if args.stride != 1:
-                pair = take_every(whole, est, args.stride)
-                gt, est, thinned[name] = pair.gt, pair.est, pair.resampled
-            results[name] = evaluate_odometry(gt, est, args.alignment, lengths, args.step)
-        except UsageError:
-            raise
-        except TrianflowError as e:
-            raise TrianflowError(f"{path}: {e}") from e
-        estimates[name] = est
+        pair = take_every(whole, est, args.stride) if args.stride != 1 else StridedPair(whole, est, False)
+        metrics = evaluate_odometry(pair.gt, pair.est, args.alignment, lengths, args.step)
+        compared[name] = pair
+        return metrics
+
+    results = score_each(paths, score)
+    gt = next(iter(compared.values())).gt
+    thinned = {name: pair.resampled for name, pair in compared.items()} if args.stride != 1 else {}
     published = comparable_rows(kitti_sequence(whole), list(results.values()), args.stride, args.published)
     table = odometry_table(results, args.median, published)
-    title = Path(args.gt).name + (f", stride {args.stride}" if args.stride != 1 else "")
+    title = title_of(args.gt) + (f", stride {args.stride}" if args.stride != 1 else "")
     text = [*_head(args, whole, gt, results), "", table.text()]
     first = next(iter(results.values()))
     if len(results) == 1 and first.segments:
@@ -119,12 +114,13 @@ def run(args: argparse.Namespace) -> int:
     if args.plot:
         from trianflow.visualization.trajectory_plot import plot_trajectory
 
+        estimates = {name: pair.est for name, pair in compared.items()}
         plot_trajectory(args.plot, estimates, gt, title=title, alignment=args.alignment)
     if args.curves:
         from trianflow.visualization.odometry_plots import plot_length_errors
 
         plot_length_errors(args.curves, results, title=title)
-    return code
+    return code if len(results) == len(paths) else 1
 
 
 def _head(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from trianflow.cli.common import add_network_arguments
+from trianflow.cli.common import add_network_arguments, warn
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.evaluation.table import Table
 from trianflow.files import replacing
+
+_Score = TypeVar("_Score")
 
 
 def add_shared_arguments(parser: argparse.ArgumentParser, gt: str, pred: str, predict: str) -> None:
@@ -60,6 +62,33 @@ def paths_by_row(args: argparse.Namespace) -> dict[str, str]:
     return {Path(args.pred[0]).absolute().name: args.pred[0]}  # a folder, there or not
 
 
+def score_each(paths: Mapping[str, str], score: Callable[[str, str], _Score]) -> dict[str, _Score]:
+    """Score every PRED; one that cannot be is named and has no row, as long as another has one.
+
+    Args:
+        paths: of `paths_by_row`.
+        score: from the name of a row and its path to the score.
+
+    Raises:
+        TrianflowError: of the first PRED, where none could be scored.
+        UsageError: as `score`.
+    """
+    scores: dict[str, _Score] = {}
+    problems: list[TrianflowError] = []
+    for name, path in paths.items():
+        try:
+            scores[name] = score(name, path)
+        except UsageError:
+            raise
+        except TrianflowError as error:
+            problems.append(error if path in str(error) else TrianflowError(f"{path}: {error}"))
+    if not scores:
+        raise problems[0]
+    for problem in problems:
+        warn(f"{problem}; it has no row")
+    return scores
+
+
 def show(args: argparse.Namespace, table: Table, text: str, notes: Sequence[str], facts: Mapping[str, Any]) -> None:
     """Write the table to the files that were asked for, and print the result.
 
@@ -98,6 +127,16 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
         if len(set(names)) == len(names):
             return dict(zip(names, unique))
     return dict(zip(unique, unique))
+
+
+def title_of(path: str) -> str:
+    """The last two parts of a path: every sequence has its `poses.txt`."""
+    return "/".join(Path(path).absolute().parts[-2:])
+
+
+def counted(count: int, thing: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
 def first_few(items: Sequence[str], shown: int = 5) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from trianflow.cli.eval_output import add_shared_arguments, paths_by_row, show
+from trianflow.cli.eval_output import add_shared_arguments, paths_by_row, score_each, show, title_of
 from trianflow.cli.eval_predict import predict_trajectory
-from trianflow.errors import TrianflowError
+
+if TYPE_CHECKING:
+    from trianflow.evaluation.snippets import SnippetScore
 
 _DESCRIPTION = """\
 Score relative poses over snippets of 5 or 3 consecutive frames, as SfMLearner, GeoNet, CC and Insta-DM do: each
@@ -46,10 +48,10 @@ def run(args: argparse.Namespace) -> int:
     """Run `trianflow eval pose`.
 
     Returns:
-        0, or 1 where most predicted poses are guesses; every other failure is an exception.
+        0, or 1 where a PRED could not be scored, or most predicted poses are guesses.
 
     Raises:
-        TrianflowError: a file that cannot be read, scored or written.
+        TrianflowError: the truth cannot be read, no PRED be scored, or a file not be written.
         UsageError: an option that cannot be right.
     """
     from trianflow.evaluation.odometry_protocol import kitti_sequence
@@ -62,13 +64,11 @@ def run(args: argparse.Namespace) -> int:
     gt = load_snippets(args.gt)
     stamped = isinstance(gt, Trajectory) and not gt.times_are_indices
     code = predict_trajectory(args) if args.predict is not None else 0
-    scores = {}
-    for name, path in paths.items():
-        pred = load_snippets(path, stamped)
-        try:
-            scores[name] = score_snippets(gt, pred, args.length)
-        except TrianflowError as e:
-            raise TrianflowError(f"{path}: {e}") from e
+
+    def score(name: str, path: str) -> SnippetScore:
+        return score_snippets(gt, load_snippets(path, stamped), args.length)
+
+    scores = score_each(paths, score)
     published = comparable_rows(kitti_sequence(gt), list(scores.values()), args.published)
     table = snippet_table(scores, args.median, published)
     head = [
@@ -82,5 +82,5 @@ def run(args: argparse.Namespace) -> int:
     if args.plot:
         from trianflow.visualization.odometry_plots import plot_snippet_errors
 
-        plot_snippet_errors(args.plot, scores, Path(args.gt).name)
-    return code
+        plot_snippet_errors(args.plot, scores, title_of(args.gt))
+    return code if len(scores) == len(paths) else 1

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 Dense optical flow from A to B; or, of one video or folder, from every frame to the next.
-Writes a flow file (.flo, or the 16-bit .png of KITTI) and a picture beside it in which the hue is the direction and
-the saturation the length of the motion. Exit code 1 where most frames could not be read."""
+Writes a flow file (.flo, or the 16-bit .png of KITTI) and a picture beside it in Middlebury's colours: the hue is the
+direction and the saturation the length of the motion, as the wheel on its margin shows. Exit code 1 where most frames
+could not be read."""
 _EPILOG = """\
 examples:
   trianflow flow 000000_10.png 000000_11.png --out flow.flo
@@ -182,11 +183,11 @@ def _image(path: str) -> Frame:
 
 
 def _write(file: Path, picture: Path, pair: FlowPair) -> None:
-    from trianflow.visualization.colors import color_flow
+    from trianflow.visualization.overlay import flow_picture
 
     flow = pair.flow_ab[0].permute(1, 2, 0).numpy()
     write_flow(file, flow)
-    write_picture(picture, color_flow(flow))
+    write_picture(picture, flow_picture(flow))
 
 
 def _measured(pair: FlowPair) -> dict[str, float]:

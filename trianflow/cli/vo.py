@@ -23,6 +23,7 @@ from trianflow.cli.common import (
     warn,
 )
 from trianflow.cli.progress import Progress
+from trianflow.cli.vo_observers import add_observer_arguments, make_observers
 from trianflow.config import OdometryConfig, load_settings
 from trianflow.errors import TrianflowError
 from trianflow.evaluation.segments import fitting_lengths
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from trianflow.geometry.camera import Camera
     from trianflow.odometry.estimators import Estimators
     from trianflow.odometry.report import Remark, RunReport
-    from trianflow.odometry.run import OdometryRun
+    from trianflow.odometry.run import Observer, OdometryRun
     from trianflow.odometry.step import Step
 
 _DESCRIPTION = """\
@@ -49,6 +50,9 @@ examples:
   trianflow vo drive.mp4 --calib calib.yaml
   trianflow vo kitti/07 --preset fast --gt kitti/07/poses.txt
   trianflow vo room/rgb --depth room/depth --depth-scale 5000 --out out/room
+  trianflow vo room/rgb --depth room/depth --depth-scale 5000 --cloud room.ply --mesh room_mesh.ply
+  trianflow vo drive.mp4 --calib calib.yaml --report --overlay drive_seen.mp4
+  trianflow vo 0 --live
   trianflow vo drive.mp4 --flow pwc --scale depth --weights my.safetensors
   trianflow vo drive.mp4 --intrinsics 620 620 404 309 --stride 2 matches.count=4000 two_view.threshold=1"""
 
@@ -78,6 +82,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_network_arguments(method)
     method.add_argument(
+        "--pose",
+        choices=["geometry", "direct", "posenet"],
+        default=None,
+        help="two-view geometry (the default); direct: alignment of the images, with depth; posenet: the pose network"
+        " of the weights",
+    )
+    method.add_argument(
         "--scale",
         choices=["auto", "depth", "structure", "unit"],
         default=None,
@@ -96,7 +107,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--speed",
         default=None,
         metavar="FILE",
-        help="the car's speed, rows of seconds and metres a second, or a KITTI OXTS folder: a trajectory in metres",
+        help="the car's speed: rows of seconds and metres a second, speeds.txt of a prepared sequence, or a KITTI OXTS"
+        " folder: a trajectory in metres",
     )
     method.add_argument(
         "--loops",
@@ -113,6 +125,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--gt", default=None, metavar="FILE", help="true trajectory (TUM, KITTI or COLMAP) to compare with"
     )
     output.add_argument("--json", action="store_true", help="print the summary as JSON")
+    add_observer_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -152,13 +165,14 @@ def execute(args: argparse.Namespace) -> tuple[int, OdometryRun]:
         notes.append("the network's depth has a unit of its own: it is not used beside a height or speed in metres")
     estimators = Estimators.of(config, measured_depth=frames.depth is not None)
     out = prepare_output(output_folder(args.out, frames))
+    observers = make_observers(args, out, truth, frames.depth is not None or config.scale == "depth")
     report = RunReport(run_facts(camera, config, frames, calibration, args.preset), notes=notes)
     quiet = getattr(args, "quiet", False)
     if not quiet:
         for note in notes:
             warn(note, "note")
     try:
-        outcome = _track(frames, camera, config, out, estimators, report, truth, args)
+        outcome = _track(frames, camera, config, out, estimators, report, truth, observers, args)
     except KeyboardInterrupt:
         if report.rows and not quiet:
             print(f"stopped after {len(report.rows)} frames; results so far in {out}", file=sys.stderr)
@@ -212,6 +226,7 @@ def _track(
     estimators: Estimators,
     report: RunReport,
     truth: Trajectory | None,
+    observers: list[Observer],
     args: argparse.Namespace,
 ) -> OdometryRun:
     """Run with progress on stderr; the first Ctrl-C ends it between two frames, the second at once."""
@@ -231,7 +246,15 @@ def _track(
                 raise KeyboardInterrupt
 
         return run_odometry(
-            frames, camera, config, out, estimators=estimators, report=report, truth=truth, on_step=on_step
+            frames,
+            camera,
+            config,
+            out,
+            estimators=estimators,
+            report=report,
+            truth=truth,
+            on_step=on_step,
+            observers=observers,
         )
 
 
@@ -260,7 +283,7 @@ def _judge(outcome: OdometryRun, told: list[str]) -> bool:
 
 def _configuration(args: argparse.Namespace) -> OdometryConfig:
     """The preset, the file, the options, and last the words `key=value`."""
-    given = {key: getattr(args, key) for key in ("flow", "scale", "camera_height", "speed", "loops", "seed")}
+    given = {key: getattr(args, key) for key in ("flow", "pose", "scale", "camera_height", "speed", "loops", "seed")}
     options = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
     options += network_words(args)
     return load_settings(OdometryConfig.preset(args.preset), args.config, [*options, *args.overrides])

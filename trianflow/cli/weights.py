@@ -73,7 +73,7 @@ def _show(args: argparse.Namespace) -> None:
 
     weights = load_weights(args.weights)
     rows: dict[str, Any] = {"name": weights.name, **weights.card}
-    for name, network in (("flow", weights.flow), ("depth", weights.depth)):
+    for name, network in (("flow", weights.flow), ("depth", weights.depth), ("pose", weights.pose)):
         if network is not None:
             tensors, parameters = len(network.state_dict()), sum(p.numel() for p in network.parameters())
             rows[f"{name} network"] = f"{tensors} tensors, {parameters:,} parameters"

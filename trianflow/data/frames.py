@@ -48,7 +48,7 @@ class FrameSource(ABC):
     on the frame before; the thread ends with the iteration, also an early one.
 
     Attributes:
-        kind: 'video' or 'folder'.
+        kind: 'video', 'folder' or 'webcam'.
         name: of the input, for messages and default output names.
         path: the video file, or the folder that holds the images (the sub-folder that was picked).
         total: frames of the whole input, before start, end and stride; None where a container does not say.
@@ -170,7 +170,7 @@ def open_frames(
     depth_scale: float | None = None,
     size: tuple[int, int] | None = None,
 ) -> FrameSource:
-    """Open a video, a folder of images, a glob pattern or a single image as a stream of frames.
+    """Open a video, a folder of images, a glob pattern, a single image or a webcam as a stream of frames.
 
     A folder is sorted in natural order (2 before 10). A sequence folder of KITTI (`image_2` is preferred to
     `image_0`), KITTI raw, EuRoC (`mav0/cam0/data`), TUM (`rgb`) or with `images` inside may be given itself.
@@ -184,7 +184,7 @@ def open_frames(
     `image=None`.
 
     Args:
-        source: path or quoted glob pattern.
+        source: path or quoted glob pattern; or the number of a webcam, where no file is called so.
         depth: folder of depth images or `.npy` files (see `depth.DepthFolder`), matched to the frames by
             file name, else by order where there are as many, else by time stamps in the names.
         start, end, stride: the selection in frame numbers, `end` exclusive.
@@ -201,6 +201,7 @@ def open_frames(
     """
     from trianflow.data.images import IMAGE_SUFFIXES, ImageFolder, find_images
     from trianflow.data.video import VideoFile
+    from trianflow.data.webcam import Webcam
 
     if stride < 1:
         raise UsageError(f"--stride must be at least 1, not {stride}")
@@ -230,6 +231,10 @@ def open_frames(
         else:
             path = matches[0]
             opened = VideoFile(path, start=start, end=end, stride=stride, fps=fps)
+    elif not path.exists() and text.isdecimal():
+        opened = Webcam(int(text), start=start, end=end, stride=stride, fps=fps)
+        if depth is not None:
+            raise UsageError(f"{text}: a webcam has no folder of depth; leave --depth out")
     elif not path.exists():
         raise UsageError(f"{text}: no such file or folder")
     elif path.is_dir():

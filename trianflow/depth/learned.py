@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from trianflow.depth.dispnet import DispNet
 from trianflow.depth.network import DepthNet, disparity_to_depth
 from trianflow.inference import (
     DEFAULT_SIZE,
@@ -36,7 +37,7 @@ class LearnedDepth:
 
     def __init__(
         self,
-        network: DepthNet,
+        network: DepthNet | DispNet,
         device: Device = "auto",
         trained_size: tuple[int, int] = DEFAULT_SIZE,
         size: tuple[int, int] | None = None,

@@ -69,13 +69,13 @@ class _Conv(nn.Module):
         return out
 
 
-class _Logit(_Conv):
+class LogitHead(_Conv):
     """Features to the logit of disparity, in float32: the steps of bfloat16 would be terraces in the depth."""
 
     full_precision = True  # see `trianflow.inference.prepared`
 
-    def __init__(self, in_channels: int) -> None:
-        super().__init__(in_channels, 1)
+    def __init__(self, in_channels: int, channels: int = 1) -> None:
+        super().__init__(in_channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
@@ -104,7 +104,7 @@ class _Decoder(nn.Module):
         for width, skip in zip(_WIDTHS, (*CHANNELS[-2::-1], 0)):
             self.upconvs.append(nn.ModuleList([_ConvElu(below, width), _ConvElu(width + skip, width)]))
             below = width
-        self.dispconvs = nn.ModuleList(_Logit(width) for width in _WIDTHS[::-1][:scales])
+        self.dispconvs = nn.ModuleList(LogitHead(width) for width in _WIDTHS[::-1][:scales])
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         skips: list[Tensor | None] = [*features[-2::-1], None]

@@ -34,12 +34,15 @@ class _Block(nn.Module):
 class ResNet18(nn.Module):
     """ResNet-18 without its classifier.
 
+    Args:
+        channels: of the input; 6 for two images.
+
     Source: He et al., Deep Residual Learning for Image Recognition, CVPR 2016.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 3) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, CHANNELS[0], 7, stride=2, padding=3, bias=False)
+        self.conv1 = nn.Conv2d(channels, CHANNELS[0], 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(CHANNELS[0])
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self.layer1 = nn.Sequential(_Block(CHANNELS[0], CHANNELS[1], 1), _Block(CHANNELS[1], CHANNELS[1], 1))
@@ -54,7 +57,7 @@ class ResNet18(nn.Module):
         """Features at five sizes.
 
         Args:
-            x: `(B, 3, H, W)` normalised image.
+            x: `(B, channels, H, W)` normalised image.
 
         Returns:
             64, 64, 128, 256 and 512 channels at 1/2 (before the max-pool), 1/4, 1/8, 1/16, 1/32 of the size, rounded

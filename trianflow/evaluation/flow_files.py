@@ -131,7 +131,7 @@ def _note(score: FlowScores, other_sizes: Sequence[str]) -> None:
     pixels, estimated = sum(g.pixels for g in groups), sum(g.estimated for g in groups)
     if estimated < pixels:
         score.notes.append(
-            f"{100 * (1 - estimated / pixels):.2g} % of the pixels have no estimate: the mean error is without them,"
+            f"{100 * (1 - estimated / pixels):.3g} % of the pixels have no estimate: the mean error is without them,"
             " and they count as outliers"
         )
 

@@ -256,7 +256,7 @@ def _thesis_grid(place: Place) -> list[Step]:
         place,
         "thesis_grid",
         MissingStep("train A1, A2, B1 to B7, C3, C6, C7", models),
-        MissingStep("train B8, C8", "nor has `trianflow prepare` a reader for Lyft Level 5"),
+        MissingStep("train B8, C8", "`trianflow prepare` has no reader for Lyft Level 5 either"),
     )
 
 

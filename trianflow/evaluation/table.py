@@ -100,7 +100,7 @@ class Table:
         rows = []
         for row in self.rows:
             entry: dict[str, Any] = {"name": row.name, **{key: row.values.get(key) for key in keys}}
-            entry |= {"spread": dict(row.spread)} if row.spread else {}
+            entry |= {"spread": {key: row.spread[key] for key in keys if key in row.spread}} if row.spread else {}
             rows.append(entry | ({"source": row.source} if row.source else {}))
         return rows
 

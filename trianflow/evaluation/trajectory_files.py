@@ -25,7 +25,10 @@ def load_estimate(path: str | Path, stamped: bool) -> Trajectory:
     path = Path(path).expanduser()
     if not path.is_dir():
         return Trajectory.load(path)
-    trajectory = Trajectory.load(path / ("trajectory.tum" if stamped else "trajectory.kitti"))
+    file = path / ("trajectory.tum" if stamped else "trajectory.kitti")
+    if not file.exists():
+        raise TrianflowError(f"{path}: a folder without {file.name}, which `trianflow vo` writes: name the file itself")
+    trajectory = Trajectory.load(file)
     numbers = [] if stamped else _frame_numbers(path / "report.json")
     if len(numbers) != len(trajectory):
         return trajectory

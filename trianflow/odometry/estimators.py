@@ -13,6 +13,7 @@ from trianflow.flow.dis import DISFlow
 from trianflow.flow.interface import FlowEstimator
 from trianflow.flow.learned import LearnedFlow
 from trianflow.inference import THREADS, size_of
+from trianflow.pose.learned import LearnedPose, PoseEstimator
 from trianflow.weights import Weights, load_weights
 
 
@@ -41,6 +42,23 @@ def learned_depth(config: NetworkConfig, weights: Weights | None = None) -> Lear
     return LearnedDepth(weights.depth, config.device, size_of(weights.card), config.network_size)
 
 
+def learned_pose(config: NetworkConfig, weights: Weights | None = None) -> LearnedPose:
+    """The pose network of a configuration; arguments and errors as of `learned_flow`."""
+    weights = (weights or load_weights(config.weights)).rgb()
+    if weights.pose is None:
+        raise UsageError(f"the weights '{config.weights}' hold no pose network")
+    return LearnedPose(weights.pose, weights.flow, config.device, size_of(weights.card), config.network_size)
+
+
+def wants_network_depth(config: OdometryConfig) -> bool:
+    """Whether a network is to predict depth where none is measured.
+
+    Its unit is its own: a window that has metres by camera height or speed does without it.
+    """
+    metres = config.camera_height is not None or config.speed is not None
+    return config.scale == "depth" and not (metres and config.window.frames)
+
+
 @dataclass(frozen=True)
 class Estimators:
     """What the odometry computes from images by itself.
@@ -48,32 +66,38 @@ class Estimators:
     Attributes:
         flow: between two images.
         depth: of one image; None where depth is measured, or not wanted.
+        pose: of two images; None where geometry or alignment finds it.
     """
 
     flow: FlowEstimator
     depth: DepthEstimator | None = None
+    pose: PoseEstimator | None = None
 
     @classmethod
     def of(cls, config: OdometryConfig, measured_depth: bool = False) -> Estimators:
         """What a configuration asks for.
 
         Args:
-            config: networks are loaded for the flow `pwc`, and for the scale `depth` without measured depth.
+            config: networks are loaded for the flow `pwc`, the pose `posenet`, and for the scale `depth` without
+                measured depth, as far as `wants_network_depth`.
             measured_depth: whether the frames carry depth.
 
         Raises:
             UsageError, TrianflowError: as of `learned_flow`.
         """
-        wants_depth = config.scale == "depth" and not measured_depth
+        wants_depth = wants_network_depth(config) and not measured_depth
+        needs = "--scale depth without --depth DIR" if wants_depth else ""
+        needs = "pose by a network" if config.pose == "posenet" else needs
+        needs = "flow by pwc" if config.flow == "pwc" else needs
         weights = None
-        if wants_depth or config.flow == "pwc":
-            needs = "flow by pwc" if config.flow == "pwc" else "--scale depth without --depth DIR"
+        if needs:
             try:
                 weights = load_weights(config.weights)
             except UsageError as error:
                 raise UsageError(f"{needs} needs weights (--weights): {error}") from None
         flow = learned_flow(config, weights) if config.flow == "pwc" else DISFlow(config.flow_preset)
-        return cls(flow, learned_depth(config, weights) if wants_depth else None)
+        depth = learned_depth(config, weights) if wants_depth else None
+        return cls(flow, depth, learned_pose(config, weights) if config.pose == "posenet" else None)
 
     @classmethod
     def pretrained(cls, weights: str, config: OdometryConfig) -> tuple[OdometryConfig, Estimators]:
@@ -86,9 +110,9 @@ class Estimators:
 
     def facts(self) -> dict[str, Any]:
         """Which networks there are, and how they run: for the report."""
-        networks = {"flow": self.flow, "depth": self.depth}
+        networks = {"flow": self.flow, "depth": self.depth, "pose": self.pose}
         return {
             name: {"device": str(n.device), "precision": str(n.dtype).removeprefix("torch."), "threads": THREADS}
             for name, n in networks.items()
-            if isinstance(n, (LearnedFlow, LearnedDepth))
+            if isinstance(n, (LearnedFlow, LearnedDepth, LearnedPose))
         }

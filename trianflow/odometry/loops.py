@@ -75,6 +75,7 @@ class _Place:
         depth: `(n,)` float32 in the trajectory's unit, NaN where unknown.
         typical: the median depth of the structure.
         size: width and height, pixels.
+        metres: in that unit, where the depth was measured in metres; None where the structure told it.
     """
 
     T_wc: np.ndarray
@@ -84,6 +85,7 @@ class _Place:
     depth: np.ndarray
     typical: float
     size: tuple[int, int]
+    metres: float | None
 
 
 class LoopCloser:
@@ -113,7 +115,15 @@ class LoopCloser:
         self._looks = np.zeros((64, _WORDS * 128), np.float32)  # a row a key frame, grown by doubling
         self._recent: list[Edge] = []  # verified lately, accepted or not
 
-    def add(self, index: int, image: np.ndarray, T_wc: np.ndarray, p: np.ndarray, depth: np.ndarray) -> list[Edge]:
+    def add(
+        self,
+        index: int,
+        image: np.ndarray,
+        T_wc: np.ndarray,
+        p: np.ndarray,
+        depth: np.ndarray,
+        metres: float | None = None,
+    ) -> list[Edge]:
         """Offer a frame; it becomes a key frame of the pose graph where it is far enough from the last one.
 
         Args:
@@ -121,6 +131,7 @@ class LoopCloser:
             image: `(H, W)` or `(H, W, 3)` uint8, without distortion.
             T_wc: `(4, 4)` float64 camera to world, any unit.
             p, depth: `(M, 2)` pixels and `(M,)` depths along z, in the same unit, of the structure in this frame.
+            metres: in that unit, as it was taken to turn depths that were measured in metres into it; None for others.
 
         Returns:
             The loops that this frame brings to light, newly accepted; as a rule none. A frame without enough features
@@ -145,6 +156,7 @@ class LoopCloser:
             _depth_at(q, p[good], depth[good]),
             float(np.median(depth[good])),
             image.shape[1::-1],
+            metres,
         )
         self._places.append(place)
         self.indices.append(index)
@@ -164,7 +176,7 @@ class LoopCloser:
             raw: of all frames so far, as they are known now.
             breaks: rows of it before which the odometry was lost.
             metres: where it has another unit than that in which frames were offered: `(F,)`, how many of it that of
-                each frame has.
+                each frame has by what is known now. Measured depths are in metres whatever has become known since.
             hold_scale: leave the scale as it is, as it is known from elsewhere.
 
         Returns:
@@ -173,7 +185,11 @@ class LoopCloser:
         if not self.loops:
             return None
         rows = np.array(self.indices)
-        loops = self.loops if metres is None else [_in_metres(loop, metres[rows]) for loop in self.loops]
+        loops = self.loops
+        if metres is not None:
+            pairs = zip(self._places, metres[rows].tolist())
+            units = np.array([now if place.metres is None else place.metres for place, now in pairs])
+            loops = [_in_metres(loop, units) for loop in loops]
         cuts = {int(node) for node in np.searchsorted(rows, sorted(breaks))} - {0, len(rows)}
         graph = optimise_pose_graph(raw.T_wc[rows], loops, cuts, hold_scale)
         T_wc = corrected_trajectory(raw.T_wc, self.indices, graph.S_wc) if graph.kept.any() else raw.T_wc

@@ -21,8 +21,9 @@ from trianflow.odometry.preparation import Preparation
 from trianflow.odometry.scale_fusion import FusedScale, Measurement, ScaleFilter
 from trianflow.odometry.speed import SpeedFile
 
-# What a step adds to the drift of the carried structure's log scale; where the structure was lost, all is open again.
-_DRIFT, _LOST = 0.002, 0.3
+# What a step adds to the drift of the carried structure's log scale, at the least: the filter learns if it is more.
+# Where nothing ties its length to the steps before, all is open again.
+_DRIFT, _BREAK = 0.002, 0.3
 # Metres below which a car's speed does not tell the length of a step.
 _LEAST_WAY = 0.02
 # Height and speed make metres once the log scale is known to this: that takes more than a single frame.
@@ -128,10 +129,16 @@ class MetricScale:
             return None
         return Measurement(math.log(scale), math.hypot(sigma / scale, common))
 
-    def advance(self, T_step: np.ndarray, measured: dict[str, Measurement], lost: bool = False) -> FusedScale:
-        """Take a new key frame: its pose `(4, 4)` in the one before, in units of the trajectory."""
+    def advance(self, T_step: np.ndarray, measured: dict[str, Measurement], broken: bool = False) -> FusedScale:
+        """Take a new key frame.
+
+        Args:
+            T_step: `(4, 4)` its pose in the one before, in units of the trajectory.
+            measured: as `measure` gives it.
+            broken: nothing ties the length of the step to those before: the unit may be another one from here on.
+        """
         length = float(np.linalg.norm(T_step[:3, 3]))
-        drift = _LOST if lost else _DRIFT if length > 0 else 0.0
+        drift = _BREAK if broken else _DRIFT if length > 0 else 0.0
         fused = self._filter.step(drift, measured)
         self._taken.append(_Taken(drift, length, measured))
         self._counts.update(measured.keys())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,15 +15,20 @@ from trianflow.flow.matches import select_matches
 from trianflow.flow.occlusion import flow_quality
 from trianflow.geometry.camera import backproject
 from trianflow.geometry.scale import robust_scale
+from trianflow.odometry.direct_motion import direct_motion
 from trianflow.odometry.pair import KeyFrame, KnownPoints, Motion, Pair
-from trianflow.odometry.preparation import Preparation
+from trianflow.odometry.preparation import Preparation, Prepared
 from trianflow.odometry.step import StepStatus
 from trianflow.odometry.structure import Structure, follow, measure_depth
+from trianflow.pose.learned import PoseEstimator
 from trianflow.pose.pnp import pnp_cost, refine_pnp, reprojection, solve_pnp
 from trianflow.pose.two_view import TwoViewStatus, solve_two_view
 
 # Points of known depth below which there is nothing to lean on.
 _MIN_POINTS = 50
+# What the structure may cost more under the pose of two-view geometry than under its own, a point, in natural units:
+# right poses stay below 0.05, and those of movers, mirrored and of the wrong plane are above 2.
+_CONTRADICTION = 0.75
 # A scale whose logarithm is less certain than this is replaced by the last speed.
 _MAX_SCALE_SIGMA = 0.2
 
@@ -52,10 +58,13 @@ class MotionSolver:
         K: `(3, 3)` float64 intrinsics.
         config: where the scale comes from, and thresholds.
         preparation: knows where depth comes from, and how good it is.
+        pose: tells the motion instead of geometry.
     """
 
-    def __init__(self, K: Tensor, config: OdometryConfig, preparation: Preparation) -> None:
-        self._K, self._config, self._preparation = K, config, preparation
+    def __init__(
+        self, K: Tensor, config: OdometryConfig, preparation: Preparation, pose: PoseEstimator | None = None
+    ) -> None:
+        self._K, self._config, self._preparation, self._pose = K, config, preparation, pose
         self.carries = False
 
     @property
@@ -100,6 +109,7 @@ class MotionSolver:
         predicted: Tensor,
         travelled: float,
         unit: float | None,
+        current: Prepared,
     ) -> Motion:
         """The motion since the key frame, by the best means at hand.
 
@@ -110,15 +120,26 @@ class MotionSolver:
             predicted: `(4, 4)` key frame to current camera by constant velocity, for a pair that tells nothing.
             travelled: way since the key frame at the last speed, for a pair that does not tell its length.
             unit: of the depth, in units of the trajectory; None where depth is not to be used.
+            current: the current frame.
         """
         view, T_unit = pair.view, pair.view.T_ba[0].double()
         usable = pair.matches.valid[0]
         ratio = float(view.inlier.sum() / usable.sum().clamp_min(1))
         if pair.status is TwoViewStatus.STATIC:
             return Motion(torch.eye(4, dtype=torch.float64), StepStatus.STATIC, inlier_ratio=ratio)
+        if self._pose is not None:
+            learned = self._pose.pose(key.prepared.image, current.image, self._K)
+            return Motion(learned, StepStatus.OK, "network", ratio)
         solved = pair.status in (TwoViewStatus.OK, TwoViewStatus.PLANAR)
+        if self._config.pose == "direct" and unit is not None:
+            source = self._preparation.depth_source
+            found = direct_motion(key.prepared, current, self._K, predicted, source, unit)
+            if found is not None:
+                return replace(found, measured=solved)
         two_view = self._scaled(pair, key, structure, travelled, unit) if solved else None
         known = self._known_points(pair, key, structure, unit)
+        if known is not None and two_view is not None and self._contradicts(known, two_view, pair):
+            two_view = None
         if known is not None and (
             two_view is None or two_view.status is StepStatus.PLANAR or (known.source == "depth" and not self.carries)
         ):
@@ -148,6 +169,18 @@ class MotionSolver:
         height, width = pair.flow.flow_ab.shape[-2:]
         spacing = math.sqrt(width * height / (1.5 * self._config.points))
         return structure.extended(p_a, log_depth, variance, self._config.points, spacing)
+
+    def _contradicts(self, known: KnownPoints, two_view: Motion, pair: Pair) -> bool:
+        """Whether the structure knows better than two-view geometry, which may have followed what moves by itself."""
+        if known.source != "structure" or two_view.status is not StepStatus.OK:
+            return False
+        noise = max(noise_of(pair), self._config.two_view.noise_floor)
+        data = (known.X_a, known.p_b, self._K, noise, known.log_sigma)
+        limit = pnp_cost(two_view.T_ck, *data) - _CONTRADICTION * len(known.X_a)
+        if limit < 0:
+            return False
+        T_ck = self._pose_of_known(known, None, noise)
+        return T_ck is not None and pnp_cost(T_ck, *data) < limit
 
     def _pose_of_known(self, known: KnownPoints, two_view: Motion | None, noise: float) -> Tensor | None:
         """The pose that points of known depth give: from the start, two-view geometry or PnP, that explains them."""

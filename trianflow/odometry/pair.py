@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from trianflow.flow.interface import FlowPair
 from trianflow.flow.matches import Matches
+from trianflow.geometry.camera import homogeneous, normalize_pixels
+from trianflow.geometry.epipolar import fundamental_from_essential, sampson_distance, skew
 from trianflow.odometry.preparation import Prepared
 from trianflow.odometry.step import StepStatus
 from trianflow.odometry.structure import Structure
 from trianflow.pose.two_view import TwoView, TwoViewStatus
+
+# Quantile of the parallax that tells of what is near: most of a street is too far away to move.
+_NEAR = 0.9
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,31 @@ class Pair:
     def status(self) -> TwoViewStatus:
         """Of the two-view geometry."""
         return TwoViewStatus(int(self.view.status))
+
+    def near_parallax(self, T_ba: Tensor, K: Tensor) -> float:
+        """What nine tenths of the inliers stay below of motion that the rotation of T_ba `(4, 4)` leaves open, pixels."""
+        inlier = self.view.inlier[0]
+        if not bool(inlier.any()):
+            return 0.0
+        x_a, x_b = (normalize_pixels(p[0].double()[inlier], K) for p in (self.matches.p_a, self.matches.p_b))
+        turned = homogeneous(x_a) @ T_ba[:3, :3].mT
+        apart = (x_b - turned[:, :2] / turned[:, 2:].clamp_min(1e-6)).norm(dim=-1)
+        return float(apart.quantile(_NEAR) * K[0, 0])
+
+    def explained_by(self, T_ba: Tensor, K: Tensor, limit: float) -> Pair:
+        """The pair where its motion `(4, 4)` has come from elsewhere than two-view geometry, which is disowned.
+
+        Inliers are the matches within `limit` pixels of the epipolar geometry of that motion.
+        """
+        F_ba = fundamental_from_essential(skew(T_ba[:3, 3]) @ T_ba[:3, :3], K, K)
+        distance = sampson_distance(F_ba, self.matches.p_a[0].double(), self.matches.p_b[0].double())
+        view = replace(
+            self.view,
+            inlier=self.matches.valid & (distance.abs() < limit),
+            status=torch.full_like(self.view.status, TwoViewStatus.NO_CONSENSUS),
+            information=torch.zeros_like(self.view.information),
+        )
+        return replace(self, view=view)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from trianflow.depth.interface import DepthEstimator
 from trianflow.errors import TrianflowError
 from trianflow.flow.interface import FlowEstimator
 from trianflow.geometry.camera import Camera, invert_pose
-from trianflow.odometry.estimators import Estimators
+from trianflow.odometry.estimators import Estimators, learned_pose
 from trianflow.odometry.loops import Closed, LoopCloser
 from trianflow.odometry.metric import MetricScale
 from trianflow.odometry.motion import MotionSolver
@@ -29,6 +29,7 @@ from trianflow.odometry.preparation import Preparation, with_next
 from trianflow.odometry.step import Step, StepStatus
 from trianflow.odometry.structure import Structure
 from trianflow.odometry.window import SlidingWindow
+from trianflow.pose.learned import PoseEstimator
 from trianflow.trajectory import Trajectory
 
 # Smaller images than this have no optical flow.
@@ -48,6 +49,8 @@ class VisualOdometry:
         flow: optical flow; by default what the configuration names.
         depth: of frames that carry none, for the scale `depth`; by default that of the configured weights, loaded
             when the first frame carries none.
+        pose: of two neighbouring frames, instead of geometry; by default that of the configured weights where the
+            configuration wants it.
 
     Attributes:
         metric: what is known of metres.
@@ -69,6 +72,7 @@ class VisualOdometry:
         config: OdometryConfig | None = None,
         flow: FlowEstimator | None = None,
         depth: DepthEstimator | None = None,
+        pose: PoseEstimator | None = None,
     ) -> None:
         self.config = config or OdometryConfig()
         self._flow = flow or Estimators.of(self.config, measured_depth=True).flow
@@ -77,7 +81,8 @@ class VisualOdometry:
         self._preparation = Preparation(camera, self.config, self._flow, depth)
         self.camera = self._preparation.camera
         self._K = self.camera.K()
-        self._solver = MotionSolver(self._K, self.config, self._preparation)
+        self._pose = pose or (learned_pose(self.config) if self.config.pose == "posenet" else None)
+        self._solver = MotionSolver(self._K, self.config, self._preparation, self._pose)
         self._key: KeyFrame | None = None
         self._structure = Structure.empty()
         self._window: SlidingWindow | None = None
@@ -198,7 +203,7 @@ class VisualOdometry:
             if not self._key_poses:
                 self._key_poses.append(row.T_wc)
             by_depth = self.config.scale == "auto" and prepared.depth is not None
-            if self.config.window.frames and self.config.scale != "unit" and not by_depth:
+            if self.config.window.frames and self.config.scale != "unit" and not by_depth and self._pose is None:
                 self._window = SlidingWindow(self._K, self.config.window)
                 self._window.restart(len(self._key_poses) - 1, invert_pose(self._key.T_wc))
                 self._solver.carries = self.metric.carries = True
@@ -214,7 +219,9 @@ class VisualOdometry:
         pair = self._solver.compare(flow, self._structure)
         predicted = invert_pose(torch.from_numpy(self._predict(frame.time))) @ key.T_wc
         travelled = self._speed * max(frame.time - key.time, 0.0)
-        motion = self._solver.solve(pair, key, self._structure, predicted, travelled, self._depth_unit())
+        motion = self._solver.solve(pair, key, self._structure, predicted, travelled, self._depth_unit(), prepared)
+        if motion.status in (StepStatus.PNP, StepStatus.PLANAR):
+            pair = pair.explained_by(motion.T_ck, self._K, self.config.two_view.threshold)
         T_wc = key.T_wc @ invert_pose(motion.T_ck)
         if motion.measured:
             self._structure = self._solver.learn(self._structure, pair, motion)
@@ -256,25 +263,29 @@ class VisualOdometry:
         self._structure = Structure.empty() if lost else moved
         number, radial = len(self._key_poses), 0.0
         told: dict[str, Any] = {}
-        if lost:
-            self._breaks.add(len(self._times))
+        guessed = motion.measured and motion.scale_source in ("velocity", "unit") and self.config.scale != "unit"
+        broken = lost or (guessed and number > 1)
         if self._window is not None and lost:
             self._window.restart(number, invert_pose(T_wc))
         elif self._window is not None:
             step = self._window.add(number, motion.T_ck, pair)
+            broken &= not step.carried
             self._structure = self._structure.scaled(step.scale)
             self._speed *= step.scale
+            self._velocity = self._velocity[0], self._velocity[1] * step.scale
             T_wc = invert_pose(step.T_cw)
             for older, T_cw in self._window.poses.items():
                 if older < number:
                     self._key_poses[older] = invert_pose(T_cw).numpy()
             radial, told = self._window.radial, {"tracks": step.points, "window": step.note}
+        if broken:
+            self._breaks.add(len(self._times))
         self._key_poses.append(T_wc.numpy())
         T_step = np.linalg.inv(self._key_poses[-2]) @ self._key_poses[-1]
         T_ba = torch.from_numpy(np.linalg.inv(T_step))
         metric = self._window is None and self._has_depth
         measured = self.metric.measure(pair, key, T_ba, end, radial) if motion.measured and not metric else {}
-        fused = self.metric.advance(T_step, measured, lost)
+        fused = self.metric.advance(T_step, measured, broken)
         if math.isfinite(fused.sigma):
             told["shares"] = fused.shares
         return T_wc, told
@@ -284,14 +295,15 @@ class VisualOdometry:
         if self._closer is None or self._key is None:
             return
         seen = self._key.prepared
-        unit = self._depth_unit()
+        unit, metres = self._depth_unit(), None
         if seen.depth is not None and unit is not None and self._has_depth:
+            metres = 1 / unit
             row, column = (seen.depth[::_EVERY, ::_EVERY] > 0).nonzero()
             p, depth = _EVERY * np.stack([column, row], 1), unit * seen.depth[_EVERY * row, _EVERY * column]
         else:
             sure = self._structure.variance < _SURE**2
             p, depth = self._structure.p[sure].numpy(), self._structure.log_depth[sure].exp().numpy()
-        self._closer.add(len(self._times), seen.image, self._key.T_wc.numpy(), p.astype(np.float64), depth)
+        self._closer.add(len(self._times), seen.image, self._key.T_wc.numpy(), p.astype(np.float64), depth, metres)
 
     def closed(self) -> Closed | None:
         """The trajectory with its loops closed, in its own unit; None where none was found or looked for."""
@@ -317,8 +329,6 @@ class VisualOdometry:
             return None
         if self._window is None:
             return 1.0
-        if self._preparation.depth_source == "network" and self.metric.wants_metres:
-            return None
         if self.metric.known:
             return 1 / self.metric.factor
         return None if len(self._structure) else 1.0
@@ -374,8 +384,8 @@ class VisualOdometry:
             return self._lost >= 2
         if motion.status is StepStatus.STATIC:
             return False
-        if self.config.scale == "unit" and motion.measured:
+        if self._pose is not None or (self.config.scale == "unit" and motion.measured):
             return True
         width = pair.flow.flow_ab.shape[-1]
         far = float(pair.view.motion) > self.config.key_motion * width or pair.overlap < self.config.key_overlap
-        return far or (motion.measured and float(pair.view.parallax) > self.config.key_parallax * width)
+        return far or (motion.measured and pair.near_parallax(motion.T_ck, self._K) > self.config.key_parallax * width)

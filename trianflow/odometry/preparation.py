@@ -14,7 +14,7 @@ from trianflow.data.undistort import Undistorter
 from trianflow.depth.interface import DepthEstimator
 from trianflow.flow.interface import FlowEstimator
 from trianflow.geometry.camera import Camera
-from trianflow.odometry.estimators import learned_depth
+from trianflow.odometry.estimators import learned_depth, wants_network_depth
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Preparation:
     """Prepares the frames of one camera.
 
     The first frame decides for all where depth comes from, so that a trajectory is in metres or in the unit of the
-    network, never in both: it is measured, unless the scale is `depth` and the first frame carries none.
+    network, never in both: it is measured, unless a network's is wanted and the first frame carries none.
 
     Args:
         camera: of the frames.
@@ -76,7 +76,7 @@ class Preparation:
         if depth is not None and depth.shape != image.shape[:2]:
             depth = None
         if not self.depth_source:
-            self.depth_source = "network" if depth is None and self._config.scale == "depth" else "depth"
+            self.depth_source = "network" if depth is None and wants_network_depth(self._config) else "depth"
         if self.depth_source == "network":
             if self._depth is None:
                 self._depth = learned_depth(self._config)

@@ -27,6 +27,7 @@ from trianflow.odometry.step import Step
 from trianflow.trajectory import Trajectory, TrajectoryWriter
 
 TUM, KITTI, REPORT, PICTURE = "trajectory.tum", "trajectory.kitti", "report.json", "trajectory.png"
+PAGE = "report.html"
 CLOSED = ("trajectory_loops.tum", "trajectory_loops.kitti")
 _SAVE_EVERY = 10.0  # seconds between two writings of the report: what a killed run loses of it
 _UNMARKED = ("first", "pnp", "duplicate")  # statuses that the picture shows as ok: their pose is as good
@@ -141,7 +142,7 @@ def run_odometry(
     config = config or OdometryConfig()
     source = frames if isinstance(frames, FrameSource) else None
     estimators = estimators or Estimators.of(config, measured_depth=source is None or source.depth is not None)
-    odometry = VisualOdometry(camera, config, estimators.flow, estimators.depth)
+    odometry = VisualOdometry(camera, config, estimators.flow, estimators.depth, estimators.pose)
     if report is None:
         report = RunReport(run_facts(camera, config, source))
     report.facts["networks"] = estimators.facts()
@@ -150,7 +151,7 @@ def run_odometry(
     run = OdometryRun(out, report, Trajectory(np.zeros(0), np.zeros((0, 4, 4))))
     given = report.notes
     _take_notes(report, given, source)
-    for name in (PICTURE, *CLOSED):
+    for name in (PICTURE, PAGE, *CLOSED):
         (out / name).unlink(missing_ok=True)  # of an earlier run
     report.save(out / REPORT)
     try:
@@ -233,9 +234,8 @@ def _finish(
         report.save(out / REPORT)
     alignment = "se3" if report.unit == "metres" else "sim3"
     if truth is not None:
-        comparable = _comparable(run, truth)
         try:
-            report.evaluation = _evaluate(truth, comparable, alignment)
+            report.evaluation = _evaluate(truth, comparable(run, truth), alignment)
         except TrianflowError as e:
             run.problems.append(f"cannot compare with the truth: {e}")
             truth = None
@@ -252,7 +252,7 @@ def _finish(
             run.problems.append(str(e))
 
 
-def _comparable(run: OdometryRun, truth: Trajectory) -> Trajectory:
+def comparable(run: OdometryRun, truth: Trajectory) -> Trajectory:
     """The estimate with frame numbers for times where the truth has those: strides find their rows."""
     if not truth.times_are_indices:
         return run.trajectory
@@ -273,7 +273,7 @@ def _draw(run: OdometryRun, truth: Trajectory | None, alignment: str) -> None:
     status = ["ok" if word in _UNMARKED else word for word in words]
     name = str(run.report.facts.get("input", {}).get("name", ""))
     unit = "m" if run.report.unit == "metres" else None
-    estimate = run.trajectory if truth is None else _comparable(run, truth)
+    estimate = run.trajectory if truth is None else comparable(run, truth)
     plot_trajectory(run.out / PICTURE, estimate, truth, status, name, alignment, unit)
 
 

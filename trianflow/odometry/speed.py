@@ -18,6 +18,15 @@ _RELATIVE_ERROR, _ABSOLUTE_ERROR = 0.01, 0.05
 _EXPECTED = "expected rows of seconds and metres a second, such as 12.50 8.31"
 
 
+@dataclass(frozen=True)
+class _Row:
+    """A line of a file, and what stands in it."""
+
+    number: int
+    line: str
+    fields: list[str]
+
+
 @dataclass(frozen=True, eq=False)
 class SpeedFile:
     """Speeds over time.
@@ -36,8 +45,10 @@ class SpeedFile:
 
         Args:
             path: rows of seconds and metres a second, parted by blanks, commas or semicolons, with or without a line
-                of names above; `#` begins a comment. Backward speeds may be negative. Or the folder of a drive of
-                KITTI raw or the `oxts` folder in it; its times are seconds since 1970, as those of the drive's frames.
+                of names above; `#` begins a comment. Backward speeds may be negative. Or one speed a row, `nan` where
+                it is unknown, as `trianflow prepare` writes them: the times, as many, stand in `times.txt` beside it.
+                Or the folder of a drive of KITTI raw or the `oxts` folder in it; its times are seconds since 1970, as
+                those of the drive's frames.
 
         Raises:
             UsageError: no such file or folder.
@@ -72,31 +83,62 @@ class SpeedFile:
 
 
 def _read_text(path: Path) -> SpeedFile:
+    rows = _rows(path)
+    if rows and len(rows[0].fields) == 1:
+        return _one_a_frame(path, rows)
+    for row in rows:
+        if len(row.fields) != 2 or not all(map(_is_number, row.fields)):
+            raise TrianflowError(f"{path}:{row.number}: {row.line.strip()[:60]!r} is no speed; {_EXPECTED}")
+    values = np.array([row.fields for row in rows], dtype=np.float64).reshape(-1, 2)
+    _check_order(path, rows, values[:, 0])
+    return _known(path, values[:, 0], values[:, 1])
+
+
+def _one_a_frame(path: Path, rows: list[_Row]) -> SpeedFile:
+    """A speed for each frame, whose times stand beside; `nan` is a gap."""
+    beside = path.with_name("times.txt")
+    if not beside.is_file():
+        raise TrianflowError(f"{path}: one number a row, and no times.txt beside it that tells when; {_EXPECTED}")
+    moments = _rows(beside)
+    for file, lines in ((path, rows), (beside, moments)):
+        for row in lines:
+            if len(row.fields) != 1 or not (_is_number(row.fields[0]) or (file is path and _is_nan(row.fields[0]))):
+                raise TrianflowError(f"{file}:{row.number}: {row.line.strip()[:60]!r}: expected one number")
+    if len(moments) != len(rows):
+        counts = f"{len(moments)} times for the {len(rows)} speeds of {path.name}"
+        raise TrianflowError(f"{beside}: {counts}: both must have a row a frame; prepare the sequence again")
+    times, speeds = (np.array([float(row.fields[0]) for row in lines]) for lines in (moments, rows))
+    _check_order(beside, moments, times)
+    return _known(path, times, speeds)
+
+
+def _known(path: Path, times: np.ndarray, speeds: np.ndarray) -> SpeedFile:
+    """What is known of the speeds of a file."""
+    known = np.isfinite(speeds)
+    if known.sum() < 2:
+        raise TrianflowError(f"{path}: fewer than two speeds in it; {_EXPECTED}")
+    return SpeedFile(times[known], np.abs(speeds[known]))
+
+
+def _check_order(path: Path, rows: list[_Row], times: np.ndarray) -> None:
+    """The times in the rows of a file must rise."""
+    for k in np.flatnonzero(np.diff(times) <= 0)[:1]:
+        raise TrianflowError(f"{path}:{rows[k + 1].number}: not later than the row before; sort the rows by time")
+
+
+def _rows(path: Path) -> list[_Row]:
+    """The rows of a text file, without comments, empty lines, and names above."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = (error.strerror or error) if isinstance(error, OSError) else "not a text file"
         raise TrianflowError(f"{path}: cannot read the speeds: {reason}") from None
-    times: list[float] = []
-    speeds: list[float] = []
-    names_allowed = True
+    rows = []
     for number, line in enumerate(text.splitlines(), 1):
-        fields = [field for field in re.split(r"[,;\s]+", line.split("#")[0]) if field]
-        if not fields:
-            continue
-        is_names, names_allowed = names_allowed and not any(map(_is_number, fields)), False
-        if is_names:
-            continue
-        if len(fields) != 2 or not all(map(_is_number, fields)):
-            raise TrianflowError(f"{path}:{number}: {line.strip()[:60]!r} is no speed; {_EXPECTED}")
-        time, speed = map(float, fields)
-        if times and time <= times[-1]:
-            raise TrianflowError(f"{path}:{number}: not later than the row before; sort the rows by time")
-        times.append(time)
-        speeds.append(abs(speed))
-    if len(times) < 2:
-        raise TrianflowError(f"{path}: fewer than two speeds in it; {_EXPECTED}")
-    return SpeedFile(np.array(times), np.array(speeds))
+        if fields := [field for field in re.split(r"[,;\s]+", line.split("#")[0]) if field]:
+            rows.append(_Row(number, line, fields))
+    is_names = bool(rows) and not any(_is_number(field) or _is_nan(field) for field in rows[0].fields)
+    return rows[1:] if is_names else rows
 
 
 def _read_oxts(folder: Path) -> SpeedFile:
@@ -119,6 +161,10 @@ def _read_oxts(folder: Path) -> SpeedFile:
     if len(times) < 2:
         raise TrianflowError(f"{folder / 'data'}: fewer than two files of {OXTS_FIELDS} numbers; unpack the drive")
     return SpeedFile(times, np.array([rows[time] for time in times]))
+
+
+def _is_nan(text: str) -> bool:
+    return text.lower() == "nan"
 
 
 def _is_number(text: str) -> bool:

@@ -23,9 +23,8 @@ from trianflow.pose.two_view import TwoViewStatus
 _MIN_POINTS = 30
 # A length less certain than this, as a share of it, is not taken from the tracks.
 _MAX_LENGTH_SIGMA = 0.2
-# Neighbouring matches share their errors: a pair's information on its pose counts half, that on the distortion, which
-# a smooth error of the flow imitates best, a fifteenth (or less, where the pairs scatter more); a window's a tenth.
-_LINK_WEIGHT = 0.5
+# Neighbouring matches share their errors: a pair's information on the distortion, which a smooth error of the
+# flow imitates best, counts a fifteenth (or less, where the pairs scatter more); a window's a tenth.
 _PAIR_INFLATION = 15.0
 _WINDOW_INFLATION = 10.0
 _RADIAL_MATCHES = 2000
@@ -35,12 +34,16 @@ _RADIAL_MEMORY = 0.99
 _FOLLOWING = 0.33, 0.01
 # A point further than this from where it should be, in standard deviations of the tracks, is another point.
 _GATE = 6.0
-# Frames closer together than this share of the window's extent do not hold its scale.
-_BASELINE = 0.02
+# The oldest frames are held over this share of the window's extent: a single short step would hold the scale badly.
+_BASELINE = 0.4
 # Share of what is known of a point's depth that outlives a key frame, as it wanders on its surface.
 _MEMORY = 0.97
-# Parallax below which a point is no use as a track, pixels. A larger one would prefer those that seem too near.
-_LEAST_PARALLAX = 0.05
+# Parallax below which a point is no use as a track, pixels. A much larger one would prefer those that seem too near.
+_LEAST_PARALLAX = 0.5
+# Share of the tracks that may be so far away, or so new, that they say nothing of the scale: those with fewer standard
+# deviations than this between their inverse depth and zero.
+_FAR_SHARE = 0.25
+_FAR = 2.0
 # Tracks in the window, those that have ended included, as a multiple of those that are followed.
 _TRACKS = 1.25
 
@@ -53,12 +56,14 @@ class WindowStep:
         T_cw: `(4, 4)` of it.
         scale: length of its step in the window, over the length that it came with; 1 where that is too short to tell.
         points: that are tracked.
+        carried: whether the tracks tell that length.
         note: why nothing was adjusted; empty where it was.
     """
 
     T_cw: Tensor
     scale: float
     points: int
+    carried: bool
     note: str
 
 
@@ -111,14 +116,16 @@ class SlidingWindow:
         if len(self._window.T_cw) >= max(self._config.frames, 2):
             self._forget_oldest()
         self._drop_ended()
+        self._drop_far()
         before = self._p
         self._p, miss = carry(before, pair.flow, *_FOLLOWING)
         self._alive = self._alive & (miss < 1)
         T_ba = T_ck.clone()
         given = float(T_ck[:3, 3].norm())
-        moves = given > 0 and float(pair.view.parallax) > 3 * self._config.noise
-        if moves:
-            T_ba[:3, 3] *= self._length(T_ck, before) / given
+        moves = given > 0 and pair.near_parallax(T_ck, self._K) > 3 * self._config.noise
+        length = self._length(T_ck, before) if moves else None
+        if length is not None:
+            T_ba[:3, 3] *= length / given
         self._append(number, T_ba @ self._window.T_cw[-1], miss)
         inlier = pair.view.inlier[0]
         p_a, p_b = pair.matches.p_a[0].double()[inlier], pair.matches.p_b[0].double()[inlier]
@@ -136,8 +143,8 @@ class SlidingWindow:
             self._learn_distortion(result.radial_information)
             self._select(result.error.amax(0) < _GATE * self._config.noise)
         T_ba = self._window.T_cw[-1] @ invert_pose(self._window.T_cw[-2])
-        scale = float(T_ba[:3, 3].norm()) / given if moves else 1.0
-        return WindowStep(self._window.T_cw[-1], scale, int(self._alive.sum()), result.note)
+        scale = 1.0 if length is None else float(T_ba[:3, 3].norm()) / given
+        return WindowStep(self._window.T_cw[-1], scale, int(self._alive.sum()), length is not None, result.note)
 
     def _held(self) -> int:
         """How many of the oldest frames must be held, so that some way between them holds the scale."""
@@ -146,8 +153,8 @@ class SlidingWindow:
         far = (way > _BASELINE * way.max()).nonzero()[:, 0]
         return max(int(far[0]) + 1, 2) if len(far) else 2
 
-    def _length(self, T_ck: Tensor, before: Tensor) -> float:
-        """Length of a step of known direction by the depths of the tracks; as it is where they do not tell."""
+    def _length(self, T_ck: Tensor, before: Tensor) -> float | None:
+        """Length of a step of known direction by the depths of the tracks; None where they do not tell."""
         w, given = self._window, float(T_ck[:3, 3].norm())
         T_unit = T_ck.clone()
         T_unit[:3, 3] /= given
@@ -158,9 +165,9 @@ class SlidingWindow:
         parallax = reach * known
         good = self._alive & known.isfinite() & (parallax > 0)
         if int(good.sum()) < _MIN_POINTS:
-            return given
+            return None
         length, sigma = robust_mean((rho / known)[good], self._config.noise / parallax[good])
-        return length if sigma < _MAX_LENGTH_SIGMA * length else given
+        return length if sigma < _MAX_LENGTH_SIGMA * length else None
 
     def _measure(self, x_a: Tensor, x_b: Tensor, T_ba: Tensor) -> tuple[Tensor, Tensor]:
         """Inverse depths in a of points, and how many pixels one unit of them moves the points in b."""
@@ -221,7 +228,7 @@ class SlidingWindow:
         if pair.status not in (TwoViewStatus.OK, TwoViewStatus.ROTATION_ONLY):
             return []
         last = len(self._window.T_cw) - 1
-        known = _LINK_WEIGHT * pair.view.information[0].double()
+        known = pair.view.information[0].double()
         return [Link(last - 1, last, pair.view.T_ba[0].double(), known)]
 
     def _watch_distortion(self, pair: Pair, p_a: Tensor, p_b: Tensor) -> bool:
@@ -281,6 +288,23 @@ class SlidingWindow:
             length = self._window.seen[:, ended].sum(0)
             keep = torch.ones_like(self._alive)
             keep[ended[length.argsort(stable=True)[:surplus]]] = False
+            self._select(keep)
+
+    def _drop_far(self) -> None:
+        """Drop tracks that say nothing of the scale where they are many, as they would outlive all that do."""
+        w, every = self._window, torch.arange(len(self._alive))
+        if len(w.T_cw) < 3:
+            return
+        T = w.T_cw @ invert_pose(w.T_cw)[w.anchor][:, None]
+        home = w.x[w.anchor, every][:, None, None].expand(-1, len(w.T_cw), -1, -1)
+        reach = self._measure(home, w.x.transpose(0, 1)[:, :, None], T)[1][..., 0]
+        known = (w.weight.T * (reach / self._config.noise).square() * w.seen.T).sum(1) + w.prior_sigma**-2
+        clear = w.inverse_depth * known.sqrt()
+        far = self._alive & (clear < _FAR)
+        surplus = int(far.sum()) - int(_FAR_SHARE * self._config.points)
+        if surplus > 0:
+            keep = torch.ones_like(far)
+            keep[torch.where(far, clear, torch.inf).argsort()[:surplus]] = False
             self._select(keep)
 
     def _forget_oldest(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -25,27 +24,9 @@ from trianflow.losses.geometry import (
 from trianflow.losses.smoothness import disparity_smoothness
 from trianflow.systems.config import LossWeights, SystemConfig
 from trianflow.systems.geometry import PairGeometry, solve_geometry
+from trianflow.systems.result import StepResult
 
 _FLOW_LEVELS = 3  # of the loss, finest first (published)
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """One batch through the system.
-
-    Attributes:
-        total: the weighted sum of all terms, to be minimised.
-        losses: each term before its weight, mean over the batch, without gradient; named as in `LossWeights`.
-        flow: both directions at full size.
-        disparity_a: `(B, 1, H, W)` in (0, 1), or None.
-        geometry: or None.
-    """
-
-    total: Tensor
-    losses: dict[str, Tensor]
-    flow: FlowPair
-    disparity_a: Tensor | None
-    geometry: PairGeometry | None
 
 
 class TrianFlow(nn.Module):

@@ -1,8 +1,9 @@
-"""Configuration of a training run: data, networks, and the three stages with their losses and schedules."""
+"""Configuration of a training run: data, networks, and the stages with their losses and schedules."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field, PositiveInt, model_validator
@@ -10,30 +11,20 @@ from pydantic import Field, PositiveInt, model_validator
 from trianflow.config import Settings
 from trianflow.data.pairs.config import DataConfig
 from trianflow.systems.config import LossWeights, SystemConfig
+from trianflow.systems.instance_config import InstanceConfig, InstanceWeights
+from trianflow.systems.photometric_config import PhotometricConfig, PhotometricWeights
 
 Network = Literal["flow", "depth"]
 
 
-class StageConfig(Settings):
-    """One stage of training."""
+class Schedule(Settings):
+    """How long a stage is, and how fast it learns."""
 
-    train: tuple[Network, ...] = Field(min_length=1, description="networks that learn; the others are frozen")
     epochs: float = Field(20, gt=0, description="length in passes over the data (paper: 20, 20, 10)")
     steps: PositiveInt | None = Field(None, description="length in steps, in place of epochs")
-    losses: LossWeights
     lr: float = Field(1e-4, gt=0, description="learning rate of Adam (paper)")
     warmup: int = Field(0, ge=0, description="steps in which the rate rises to lr")
     lr_end: float = Field(1.0, gt=0, le=1, description="share of lr at the end, reached along a cosine; 1 is constant")
-
-    @model_validator(mode="after")
-    def _teaches(self) -> StageConfig:
-        if not self.losses.need_flow_losses and not self.losses.need_geometry:
-            raise ValueError("all losses have weight zero")
-        if "flow" in self.train and not self.losses.reach_flow:
-            raise ValueError("the flow network is to learn, but no loss reaches it")
-        if "depth" in self.train and not self.losses.need_depth:
-            raise ValueError("the depth network is to learn, but no loss looks at depth")
-        return self
 
     def length(self, pairs: int, batch_size: int) -> int:
         """Steps of the stage with so many training pairs."""
@@ -48,6 +39,60 @@ class StageConfig(Settings):
         way = (step - self.warmup) / max(1, length - self.warmup)
         return self.lr * (self.lr_end + (1 - self.lr_end) * (1 + math.cos(math.pi * min(way, 1))) / 2)
 
+
+class StageConfig(Schedule):
+    """One stage of TrianFlow."""
+
+    train: tuple[Network, ...] = Field(min_length=1, description="networks that learn; the others are frozen")
+    losses: LossWeights
+
+    @model_validator(mode="after")
+    def _teaches(self) -> StageConfig:
+        if not self.losses.need_flow_losses and not self.losses.need_geometry:
+            raise ValueError("all losses have weight zero")
+        if "flow" in self.train and not self.losses.reach_flow:
+            raise ValueError("the flow network is to learn, but no loss reaches it")
+        if "depth" in self.train and not self.losses.need_depth:
+            raise ValueError("the depth network is to learn, but no loss looks at depth")
+        return self
+
+
+class PhotometricStage(Schedule):
+    """Photometric depth-pose learning: one stage in which all networks learn."""
+
+    system: PhotometricConfig = PhotometricConfig()
+    losses: PhotometricWeights = PhotometricWeights(smooth=1e-3)
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> PhotometricStage:
+        self.system.require(self.losses)
+        return self
+
+    @property
+    def train(self) -> tuple[str, ...]:
+        """Networks that learn: pose and flow only where something teaches them."""
+        pose = ("pose",) if self.system.alignment != "identity" else ()
+        return ("depth", *pose, *(("flow",) if self.losses.flow > 0 else ()))
+
+
+class InstanceStage(Schedule):
+    """Insta-DM: one stage in which all networks learn."""
+
+    system: InstanceConfig = InstanceConfig()
+    losses: InstanceWeights = InstanceWeights()
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> InstanceStage:
+        self.system.require(self.losses)
+        return self
+
+    @property
+    def train(self) -> tuple[str, ...]:
+        """Networks that learn."""
+        return ("depth", "pose", "objects")
+
+
+AnyStage = StageConfig | PhotometricStage | InstanceStage
 
 _FLOW = LossWeights(pixel=0.15, ssim=0.85, flow_smooth=10.0)
 
@@ -87,6 +132,12 @@ class TrainConfig(Settings):
     data: DataConfig = DataConfig()
     system: SystemConfig = SystemConfig()
     stages: Stages = Stages()
+    photometric: PhotometricStage | None = Field(
+        None, description="learn depth and pose photometrically, in place of system and stages"
+    )
+    instance: InstanceStage | None = Field(
+        None, description="learn with the motions of objects (Insta-DM), in place of system and stages"
+    )
     init: str | None = Field(None, description="weights to begin with: a name or a .safetensors file")
     batch_size: PositiveInt = Field(8, description="pairs of a step, over all processes (paper)")
     workers: int = Field(4, ge=0, description="processes that load data, for each training process")
@@ -107,3 +158,22 @@ class TrainConfig(Settings):
     )
     devices: PositiveInt = Field(1, description="processes of a machine; torchrun overrides it")
     nodes: PositiveInt = Field(1, description="machines")
+
+    @model_validator(mode="after")
+    def _has_views(self) -> TrainConfig:
+        if self.photometric is not None and self.instance is not None:
+            raise ValueError("photometric and instance are two methods: give one of them")
+        if self.photometric is None and self.data.views > 2:
+            raise ValueError("data.views 3 is for photometric: other methods learn from pairs")
+        return self
+
+    @property
+    def method(self) -> PhotometricStage | InstanceStage | None:
+        """The method that stands in place of TrianFlow, if one does."""
+        return self.photometric or self.instance
+
+    def listed_stages(self) -> Sequence[tuple[str, AnyStage]]:
+        """Names and settings of the stages that are to run."""
+        if self.method is None:
+            return self.stages.listed()
+        return [("instance" if self.photometric is None else "photometric", self.method)]

@@ -16,11 +16,19 @@ from trianflow.data.pairs.batch import PairBatch
 from trianflow.errors import UsageError
 from trianflow.inference import choose_precision, keep_freed_memory
 from trianflow.systems.config import LossWeights
-from trianflow.systems.trianflow import StepResult, TrianFlow
+from trianflow.systems.instance import InstaDM
+from trianflow.systems.instance_config import InstanceWeights
+from trianflow.systems.photometric import Photometric
+from trianflow.systems.photometric_config import PhotometricWeights
+from trianflow.systems.result import StepResult
+from trianflow.systems.trianflow import TrianFlow
 from trianflow.training.config import TrainConfig
 
 # One process of a machine reads all data for the first time, or validates, while the others wait for it.
 _PATIENCE = timedelta(hours=6)
+
+AnySystem = TrianFlow | Photometric | InstaDM
+AnyWeights = LossWeights | PhotometricWeights | InstanceWeights
 
 
 class _Autocast(MixedPrecision):
@@ -36,12 +44,12 @@ class _Autocast(MixedPrecision):
 class TrainingStep(nn.Module):
     """A system as the engine takes it: a batch in, the loss out; the rest of the result is kept aside."""
 
-    def __init__(self, system: TrianFlow) -> None:
+    def __init__(self, system: AnySystem) -> None:
         super().__init__()
         self.system = system
         self.result: StepResult | None = None
 
-    def forward(self, batch: PairBatch, weights: LossWeights, seed: int) -> Tensor:
+    def forward(self, batch: PairBatch, weights: AnyWeights, seed: int) -> Tensor:
         """The total loss of a batch."""
         self.result = self.system(batch, weights, seed)
         return self.result.total

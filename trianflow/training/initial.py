@@ -6,26 +6,27 @@ from trianflow.checkpoint import fill
 from trianflow.depth.resnet import load_imagenet_weights
 from trianflow.errors import UsageError
 from trianflow.systems.trianflow import TrianFlow
+from trianflow.training.engine import AnySystem
 from trianflow.weights import load_weights
 
 
-def initialize(system: TrianFlow, init: str | None) -> None:
+def initialize(system: AnySystem, init: str | None) -> None:
     """Give the networks of a new run what they know from elsewhere.
 
     Args:
-        system: changed in place; its `config.imagenet` is read.
+        system: changed in place; of TrianFlow, its `config.imagenet` is read.
         init: weights to begin with, as for `load_initial`; what they hold comes in place of the rest.
 
     Raises:
         UsageError, TrianflowError, CheckpointError: as `load_initial`; and a file for `imagenet` that does not fit.
     """
-    if system.config.imagenet is not None:
+    if isinstance(system, TrianFlow) and system.config.imagenet is not None:
         load_imagenet_weights(system.depth.encoder.encoder, system.config.imagenet)
     if init is not None:
         load_initial(system, init)
 
 
-def load_initial(system: TrianFlow, name: str) -> None:
+def load_initial(system: AnySystem, name: str) -> None:
     """Fill the networks of a system that a weight file holds; the others stay.
 
     Args:
@@ -33,15 +34,19 @@ def load_initial(system: TrianFlow, name: str) -> None:
         name: of bundled weights, or a .safetensors file.
 
     Raises:
-        UsageError: no such weights, or they were trained with another `normalize_features`.
+        UsageError: no such weights, they were trained with another `normalize_features`, or hold nothing for it.
         TrianflowError: a file that cannot be read.
         CheckpointError: tensors of other networks.
     """
     weights = load_weights(name).rgb()
-    if weights.flow is not None:
-        theirs = weights.flow.decoder.normalize_features
-        if theirs != system.config.normalize_features:
+    if weights.flow is not None and system.flow is not None:
+        theirs, ours = (network.decoder.normalize_features for network in (weights.flow, system.flow))
+        if theirs != ours:
             raise UsageError(f"the weights {name} need system.normalize_features={str(theirs).lower()}")
-    for network, given in ((system.flow, weights.flow), (system.depth, weights.depth)):
-        if given is not None:
-            fill(network, given.state_dict(), name)
+    held = (("flow", weights.flow), ("depth", weights.depth), ("pose", weights.pose))
+    own = dict(system.named_children())
+    given = [(own[kind], network) for kind, network in held if network is not None and kind in own]
+    if not given:
+        raise UsageError(f"the weights {name} hold none of the networks that are to be trained")
+    for network, theirs_of_kind in given:
+        fill(network, theirs_of_kind.state_dict(), name)

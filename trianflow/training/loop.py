@@ -1,4 +1,4 @@
-"""The training loop: three stages, a step on a page, and a run that can be stopped anywhere and goes on exactly."""
+"""The training loop: stage by stage, a step on a page, and a run that can be stopped anywhere and goes on exactly."""
 
 from __future__ import annotations
 
@@ -14,14 +14,25 @@ from trianflow.data.pairs.batch import PairBatch
 from trianflow.data.pairs.dataset import PairDataset
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.systems.config import LossWeights
-from trianflow.systems.trianflow import StepResult, TrianFlow
+from trianflow.systems.instance import InstaDM
+from trianflow.systems.photometric import Photometric
+from trianflow.systems.result import StepResult
+from trianflow.systems.trianflow import TrianFlow
 from trianflow.training.checkpoint import Checkpoint, random_state, restore_random
-from trianflow.training.config import StageConfig, TrainConfig
-from trianflow.training.engine import TrainingStep, choose_training_precision, make_fabric, scaler_of
+from trianflow.training.config import AnyStage, InstanceStage, TrainConfig
+from trianflow.training.engine import (
+    AnySystem,
+    AnyWeights,
+    TrainingStep,
+    choose_training_precision,
+    make_fabric,
+    scaler_of,
+)
 from trianflow.training.failures import batches_of, memory_guarded
 from trianflow.training.initial import initialize
 from trianflow.training.loading import open_pairs, training_loader, validation_batches
 from trianflow.training.log import RunLog, TrainingProgress
+from trianflow.training.photometric_validation import PHOTOMETRIC_FIGURES, validate_photometric
 from trianflow.training.pictures import training_picture
 from trianflow.training.processes import everywhere, first_on_each_machine, require_same, together
 from trianflow.training.run_folder import LAST, RunFolder, weight_card
@@ -94,7 +105,7 @@ class Trainer:
         )
         self.stages = [
             (name, stage, stage.length(len(self.train_pairs), config.batch_size))
-            for name, stage in config.stages.listed()
+            for name, stage in config.listed_stages()
         ]
         self._names = [name for name, *_ in self.stages]
         self._require_agreement()
@@ -127,7 +138,7 @@ class Trainer:
         log: RunLog | None = None
         with together(self.fabric), self.folder.writing():
             if self.fabric.is_global_zero:
-                log = RunLog(self.folder.path, list(LossWeights.model_fields), list(FIGURES), self._state.steps)
+                log = RunLog(self.folder.path, self._terms(), self._figures(), self._state.steps)
         try:
             with self._stopping.on_signals(), memory_guarded(self.config):
                 for name, stage, length in self.stages[first:]:
@@ -139,7 +150,7 @@ class Trainer:
                 log.close()
         return TrainingOutcome(finished, self._state.steps, self._state.skipped, self._state.figures)
 
-    def _run_stage(self, name: str, stage: StageConfig, length: int, log: RunLog | None) -> bool:
+    def _run_stage(self, name: str, stage: AnyStage, length: int, log: RunLog | None) -> bool:
         """Train one stage to its end; False where the run is to stop before the last stage is done."""
         state, self._checkpoint = self._checkpoint, None
         done = state.step if state is not None else 0
@@ -196,7 +207,7 @@ class Trainer:
         model: Any,
         optimizer: Any,
         batch: PairBatch,
-        weights: LossWeights,
+        weights: AnyWeights,
         rate: float,
         progress: TrainingProgress,
     ) -> float:
@@ -242,9 +253,14 @@ class Trainer:
 
     # --- networks and processes -----------------------------------------------------------------------------
 
-    def _make_system(self) -> TrianFlow:
+    def _make_system(self) -> AnySystem:
         torch.manual_seed(self.config.seed)
-        system = TrianFlow(self.config.system)
+        method = self.config.method
+        system: AnySystem
+        if method is None:
+            system = TrianFlow(self.config.system)
+        else:
+            system = InstaDM(method.system) if isinstance(method, InstanceStage) else Photometric(method.system)
         if self._checkpoint is not None:
             system.load_state_dict(self._checkpoint.system)
         else:
@@ -254,11 +270,11 @@ class Trainer:
         # Convolutions of this layout are faster, on the CPU as well.
         return system.to(self.fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def _choose(self, stage: StageConfig) -> None:
+    def _choose(self, stage: AnyStage) -> None:
         """Let the networks of a stage learn, and freeze the others, their statistics too."""
-        for network in ("flow", "depth"):
-            learns = network in stage.train
-            self.system.get_submodule(network).requires_grad_(learns).train(learns)
+        for name, network in self.system.named_children():
+            learns = name in stage.train
+            network.requires_grad_(learns).train(learns)
 
     def _require_agreement(self) -> None:
         """Check that all processes begin at one place with the same pairs, those of the checkpoint."""
@@ -297,6 +313,15 @@ class Trainer:
                 self._told.add(problem)
                 progress.say(f"trianflow: warning: {problem}; another pair takes its place")
 
+    def _terms(self) -> list[str]:
+        """Names of the loss terms of all stages."""
+        method = self.config.method
+        return list((LossWeights if method is None else type(method.losses)).model_fields)
+
+    def _figures(self) -> list[str]:
+        """What validation may measure."""
+        return list(FIGURES if self.config.method is None else PHOTOMETRIC_FIGURES)
+
     def _log(self, result: StepResult, facts: dict[str, Any], log: RunLog | None) -> None:
         names, values = ["total", *result.losses], [result.total.detach(), *result.losses.values()]
         if result.geometry is not None:
@@ -308,7 +333,7 @@ class Trainer:
                 facts |= {"skipped": self._state.skipped, "seconds": round(self._state.seconds, 2)}
                 log.step(self._state.steps, facts, dict(zip(names, mean.tolist())))
 
-    def _validate(self, name: str, stage: StageConfig, log: RunLog, progress: TrainingProgress) -> None:
+    def _validate(self, name: str, stage: AnyStage, log: RunLog, progress: TrainingProgress) -> None:
         """Measure, and keep the best: in the process that leads alone."""
         if self.val_pairs is None:
             return
@@ -316,7 +341,10 @@ class Trainer:
         problems: list[str] = []
         with self.fabric.autocast():
             batches = validation_batches(self.val_pairs, self.config.val_pairs, size, problems)
-            figures = validate(self.system, batches, stage.losses.need_depth, self.fabric.device)
+            if isinstance(self.system, TrianFlow):
+                figures = validate(self.system, batches, stage.losses.need_depth, self.fabric.device)
+            else:
+                figures = validate_photometric(self.system, batches, self.fabric.device)
         self._report(problems, progress)
         best, steps = self._state.measure(name, figures), self._state.steps
         with self.folder.writing():
@@ -329,7 +357,7 @@ class Trainer:
         """The networks that have learned so far, as a weight file with its card."""
         trained = {network for _, s, _ in self.stages[: self._names.index(stage) + 1] for network in s.train}
         card = weight_card(self.config, stage, self._state.steps, self._state.figures, self._state.measured)
-        self.folder.export(file, self.system, "depth" in trained, card)
+        self.folder.export(file, self.system, trained, card)
 
     def _leave(self, stage: str) -> None:
         with together(self.fabric):

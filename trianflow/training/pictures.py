@@ -8,15 +8,15 @@ from torch import Tensor
 
 from trianflow.data.pairs.batch import PairBatch
 from trianflow.flow.occlusion import visibility
-from trianflow.systems.trianflow import StepResult
-from trianflow.visualization.colors import color_flow, color_scalar
+from trianflow.systems.result import StepResult
+from trianflow.visualization.colors import color_depth, color_flow, color_scalar
 
 
 def training_picture(batch: PairBatch, result: StepResult, pairs: int = 2) -> np.ndarray:
     """What the networks make of the first pairs of a batch.
 
-    Columns: image a, image b, flow a to b, occlusion, and where they are there inlier score, disparity, and the
-    triangulated points, near ones warm.
+    Columns: image a, image b, and where they are there flow a to b, occlusion, inlier score, disparity, and the
+    triangulated points, near ones bright.
 
     Returns:
         `(rows H, columns W, 3)` uint8 RGB, one row a pair.
@@ -24,8 +24,10 @@ def training_picture(batch: PairBatch, result: StepResult, pairs: int = 2) -> np
     rows = []
     for i in range(min(pairs, len(batch))):
         image = _rgb(batch.input_a[i])
-        cells = [image, _rgb(batch.input_b[i]), color_flow(_numpy(result.flow.flow_ab[i]).transpose(1, 2, 0))]
-        cells.append(_grey(visibility(result.flow.flow_ba[i : i + 1].detach())[0, 0]))
+        cells = [image, _rgb(batch.input_b[i])]
+        if result.flow is not None:
+            cells.append(color_flow(_numpy(result.flow.flow_ab[i]).transpose(1, 2, 0)))
+            cells.append(_grey(visibility(result.flow.flow_ba[i : i + 1].detach())[0, 0]))
         geometry = result.geometry
         if geometry is not None:
             cells.append(_grey(geometry.inlier[i, 0]))
@@ -54,8 +56,8 @@ def _points(image: np.ndarray, p: Tensor, depth: Tensor, valid: Tensor) -> np.nd
     canvas = np.ascontiguousarray(image // 2)
     if not bool(valid.any()):
         return canvas
-    where, inverse = p[valid].detach().round().int().cpu().numpy(), _numpy(1 / depth[valid])
-    colors = color_scalar(inverse[None])[0]
+    where = p[valid].detach().round().int().cpu().numpy()
+    colors = color_depth(_numpy(depth[valid])[None])[0]
     for (x, y), color in zip(where.tolist(), colors.tolist()):
         cv2.circle(canvas, (x, y), 1, color, -1)
     return canvas

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from trianflow.files import replacing
 from trianflow.systems.trianflow import TrianFlow
 from trianflow.training.checkpoint import Checkpoint, save_tensors
 from trianflow.training.config import Stages, TrainConfig
+from trianflow.training.engine import AnySystem
 from trianflow.training.log import BOARD, METRICS, VALIDATION
 from trianflow.weights import save_weights
 
@@ -57,7 +58,8 @@ class RunFolder:
 
     def forget(self) -> None:
         """Remove what a run leaves, so that the next one begins anew; other files stay."""
-        stages = [f"{name}{best}" for name in Stages.model_fields for best in ("", "_best")]
+        names = (*Stages.model_fields, "photometric", "instance")
+        stages = [f"{name}{best}" for name in names for best in ("", "_best")]
         weights = [f"{name}{suffix}" for name in stages for suffix in (".safetensors", ".json")]
         with self.writing():
             for name in (LAST, CONFIG, METRICS, VALIDATION, *weights):
@@ -107,13 +109,15 @@ class RunFolder:
         with self.writing():
             state.save(self.path / LAST)
 
-    def export(self, file: str, system: TrianFlow, with_depth: bool, card: Mapping[str, Any]) -> None:
-        """Write the networks as a weight file with its card.
+    def export(self, file: str, system: AnySystem, trained: Collection[str], card: Mapping[str, Any]) -> None:
+        """Write the networks as a weight file with its card: of TrianFlow the flow, and all that were trained.
 
         Raises:
             TrianflowError: as `save_weights`.
         """
-        save_weights(self.path / file, system.flow, system.depth if with_depth else None, card)
+        depth = system.depth if "depth" in trained else None
+        pose = None if isinstance(system, TrianFlow) else system.pose
+        save_weights(self.path / file, system.flow, depth, card, pose=pose)
 
     def dump(self, batch: PairBatch, rank: int) -> Path:
         """Write a batch that gave no finite gradient, to be looked at; the name of the file."""
@@ -141,8 +145,10 @@ def weight_card(
         measured: steps that were done then.
     """
     sources = config.data.train
+    methods = {"photometric": "photometric depth and pose", "instance": "Insta-DM"}
+    method = methods.get(stage, "TrianFlow")
     card = {
-        "description": f"TrianFlow, trained without labels up to stage {stage}",
+        "description": f"{method}, trained without labels up to stage {stage}",
         "data": sorted({Path(s.path).name if isinstance(s, PathSource) else "synthetic" for s in sources}),
         "licence": "that of the data it was trained on",
         "steps": steps,

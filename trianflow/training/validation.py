@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trianflow.data.pairs.batch import PairBatch, PairTruth
 from trianflow.depth.network import disparity_to_depth
@@ -30,8 +30,11 @@ WATCHED = {
     "flow": ("epe", "photometric"),
     "depth": ("abs_rel", "depth_error"),
     "joint": ("epe", "photometric"),
+    "photometric": ("abs_rel", "photometric"),
+    "instance": ("abs_rel", "photometric"),
 }
 
+_MEDIANS = ("rotation", "direction")
 _OUTSIDE = 1.5  # photometric error of a pixel that leaves the image, in units of that of zero flow
 
 
@@ -55,12 +58,33 @@ def validate(
         true depth `abs_rel` and `abs_rel_constant` (of the best constant depth), both scaled by the median. What no
         pair has is left out.
     """
+    return mean_figures(system, batches, device, lambda batch: _measure(system, batch, with_depth))
+
+
+@torch.no_grad()
+def mean_figures(
+    system: nn.Module,
+    batches: Iterable[PairBatch],
+    device: torch.device,
+    measure: Callable[[PairBatch], dict[str, Tensor]],
+) -> dict[str, float]:
+    """What is measured of batches, summed up over all of them, the system in evaluation mode meanwhile.
+
+    Args:
+        system: the modes (training or evaluation) of all its parts are restored afterwards.
+        batches: pairs.
+        device: of the system.
+        measure: values by their names, NaN where there is none.
+
+    Returns:
+        Means, medians for the pose; what no pair has is left out.
+    """
     modes = [(module, module.training) for module in system.modules()]
     system.eval()
     found: dict[str, list[Tensor]] = defaultdict(list)
     try:
         for batch in batches:
-            for name, values in _measure(system, batch.to(device), with_depth).items():
+            for name, values in measure(batch.to(device)).items():
                 found[name].append(values.double().flatten().cpu())
     finally:
         for module, training in modes:
@@ -70,7 +94,7 @@ def validate(
         values = torch.cat(parts)
         values = values[values.isfinite()]
         if len(values):
-            figures[name] = float(values.median() if name in ("rotation", "direction") else values.mean())
+            figures[name] = float(values.median() if name in _MEDIANS else values.mean())
     return figures
 
 
@@ -111,14 +135,16 @@ def _measure(system: TrianFlow, batch: PairBatch, with_depth: bool) -> dict[str,
         if truth.flow_ab is not None:
             values |= _flow_errors(flow.flow_ab, truth.flow_ab, truth.visible_a)
         if truth.T_ba is not None:
-            values |= _pose_errors(geometry.view.T_ba, truth.T_ba, geometry.view.status)
+            status = geometry.view.status
+            known = status < TwoViewStatus.TOO_FEW_MATCHES
+            values |= pose_errors(geometry.view.T_ba, truth.T_ba, status == TwoViewStatus.OK, known)
         if disparity is not None:
             depth = disparity_to_depth(disparity)
             there = depth.flatten(1).gather(1, _index(geometry.p_a, depth.shape[-1]))
             aligned = scaled_by_median(there, geometry.depth_a, geometry.valid)
             values["depth_error"] = absolute_relative(aligned, geometry.depth_a, geometry.valid)
             if truth.depth_a is not None:
-                values |= _depth_errors(depth.flatten(1), truth.depth_a.flatten(1))
+                values |= depth_errors(depth.flatten(1), truth.depth_a.flatten(1))
     return values
 
 
@@ -139,22 +165,23 @@ def _flow_errors(flow: Tensor, truth: Tensor, visible: Tensor | None) -> dict[st
     return values
 
 
-def _pose_errors(T_ba: Tensor, truth: Tensor, status: Tensor) -> dict[str, Tensor]:
+def pose_errors(T_ba: Tensor, truth: Tensor, moving: Tensor, known: Tensor) -> dict[str, Tensor]:
+    """Errors of rotation and unit translation, degrees `(B,)`; NaN where not `known`, or not `moving`."""
     R, t = T_ba.double()[:, :3, :3], T_ba.double()[:, :3, 3]
     R_true, t_true = truth[:, :3, :3].double(), truth[:, :3, 3].double()
     # By the chord, which is exact for small angles, where the cosine is not.
     rotation = 2 * ((R - R_true).flatten(1).norm(dim=1) / math.sqrt(8)).clamp(max=1).asin()
     t_true = torch.nn.functional.normalize(t_true, dim=1)
     direction = 2 * ((t - t_true).norm(dim=1) / 2).clamp(max=1).asin()
-    moving = (status == TwoViewStatus.OK) & (truth[:, :3, 3].norm(dim=1) > 1e-3)
-    known = status < TwoViewStatus.TOO_FEW_MATCHES
+    moving = moving & (truth[:, :3, 3].norm(dim=1) > 1e-3)
     return {
         "rotation": torch.rad2deg(rotation).where(known, torch.nan),
         "direction": torch.rad2deg(direction).where(moving, torch.nan),
     }
 
 
-def _depth_errors(depth: Tensor, truth: Tensor) -> dict[str, Tensor]:
+def depth_errors(depth: Tensor, truth: Tensor) -> dict[str, Tensor]:
+    """AbsRel of depth `(B, N)` scaled by the median, and that of the best constant depth; truth within 80 m."""
     valid = truth.isfinite() & (truth > 1e-3) & (truth < 80)
     truth = torch.where(valid, truth, 1.0)
     return {

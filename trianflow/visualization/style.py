@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,22 @@ _LINES = ("#1d5fd1", "#d9480f", "#0b8a6b", "#8b3fc7", "#c99700", "#0891b2")
 
 
 def new_figure(width: float, height: float, title: str = "") -> Any:
-    """A matplotlib figure of a size in inches, with no window and no global state."""
+    """A matplotlib figure of a size in inches, with no window and no global state; a notebook shows it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=150, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
+    figure._repr_png_ = lambda: _png(figure)  # type: ignore[attr-defined]
     if title:
         figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold", color=INK)
     return figure
+
+
+def _png(figure: Any) -> bytes:
+    with io.BytesIO() as file:
+        figure.savefig(file, format="png", dpi=90)
+        return file.getvalue()
 
 
 def line_styles(n: int) -> list[dict[str, Any]]:

@@ -96,5 +96,5 @@ def jitter_images(images: np.ndarray, strength: float, colour: tuple[float, floa
 
 
 def _maps(pair: RawPair) -> dict[str, np.ndarray]:
-    maps = {"flow_ab": pair.flow_ab, "visible_a": pair.visible_a, "depth_a": pair.depth_a}
+    maps = {"flow_ab": pair.flow_ab, "visible_a": pair.visible_a, "depth_a": pair.depth_a, "labels": pair.labels}
     return {name: value for name, value in maps.items() if value is not None}

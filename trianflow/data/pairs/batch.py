@@ -1,4 +1,4 @@
-"""What a training step is given: pairs of images with their camera, and what is known of them."""
+"""What a training step is given: pairs of images, or triples, with their camera, and what is known of them."""
 
 from __future__ import annotations
 
@@ -38,6 +38,11 @@ class PairBatch:
         truth: None where nothing is known.
         index: `(B,)` int64, which pairs of the dataset these are.
         problems: one line for each input that could not be read; another pair stands in its place.
+        image_c, input_c: of triples, the frame as far before a as b is after it; None of pairs.
+        lengths: `(B, 1)` or of triples `(B, 2)` float32 metres from camera a to camera b, and to camera c; NaN where
+            unknown. None where nothing is known.
+        labels: `(B, 2, H, W)` int64 instances of a and b: 0 stands still, k from 1 is the same object in both, -1 is an
+            object that is not known to be in the other. None where nothing is known.
     """
 
     image_a: Tensor
@@ -48,6 +53,10 @@ class PairBatch:
     truth: PairTruth | None
     index: Tensor
     problems: tuple[str, ...] = ()
+    image_c: Tensor | None = None
+    input_c: Tensor | None = None
+    lengths: Tensor | None = None
+    labels: Tensor | None = None
 
     def __len__(self) -> int:
         """The number of pairs B."""
@@ -67,6 +76,8 @@ class PairBatch:
         if truth is not None:
             known = {f.name: getattr(truth, f.name) for f in fields(truth)}
             truth = PairTruth(**{name: None if x is None else change(x) for name, x in known.items()})
+        image_c = None if self.image_c is None else change(self.image_c)
+        input_c = image_c if self.input_c is self.image_c else change(self.input_c)  # type: ignore[arg-type]
         return PairBatch(
             image_a,
             image_b,
@@ -76,6 +87,10 @@ class PairBatch:
             truth,
             change(self.index),
             self.problems,
+            image_c,
+            input_c,
+            None if self.lengths is None else change(self.lengths),
+            None if self.labels is None else change(self.labels),
         )
 
 
@@ -92,7 +107,33 @@ def collate(items: Sequence[PairBatch]) -> PairBatch:
         _joined_truth(items),
         torch.cat([i.index for i in items]),
         tuple(dict.fromkeys(line for i in items for line in i.problems)),
+        image_c := _joined([i.image_c for i in items]),
+        image_c if plain else _joined([i.input_c for i in items]),
+        _joined_lengths(items),
+        _joined_labels(items),
     )
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """Parts behind each other; None where one is missing."""
+    known = [x for x in parts if x is not None]
+    return torch.cat(known) if len(known) == len(parts) else None
+
+
+def _joined_lengths(items: Sequence[PairBatch]) -> Tensor | None:
+    if all(i.lengths is None for i in items):
+        return None
+    others = 1 if items[0].image_c is None else 2
+    unknown = torch.full((1, others), torch.nan)
+    return torch.cat([unknown.expand(len(i), -1) if i.lengths is None else i.lengths for i in items])
+
+
+def _joined_labels(items: Sequence[PairBatch]) -> Tensor | None:
+    """Labels behind each other; in an item that has none, all stands still."""
+    if all(i.labels is None for i in items):
+        return None
+    still = (torch.zeros_like(i.image_a[:, :2], dtype=torch.int64) for i in items)
+    return torch.cat([nothing if i.labels is None else i.labels for i, nothing in zip(items, still)])
 
 
 def _joined_truth(items: Sequence[PairBatch]) -> PairTruth | None:

@@ -10,6 +10,8 @@ from trianflow.config import Settings
 
 _MOST_PAIRS = 1_000_000  # of a synthetic source: the numbers of its pairs stay apart from those of the next seed
 
+LONGEST_STRIDE = 6  # of synthetic drives
+
 
 class PathSource(Settings):
     """Recorded frames; a pair is a frame and the one `stride` frames later."""
@@ -24,6 +26,12 @@ class PathSource(Settings):
     depth: str | None = Field(None, description="folder of depth images or .npy files: true depth")
     depth_scale: float | None = Field(
         None, gt=0, description="stored depth units per metre; default: depth_scale of the calibration"
+    )
+    instances: str | None = Field(
+        None, description="folder of instance masks: for every image a file or folder of its name, of any segmenter"
+    )
+    instance_layout: Literal["labels", "cityscapes", "kitti"] = Field(
+        "labels", description="what the numbers in its files mean"
     )
 
     @model_validator(mode="after")
@@ -42,13 +50,29 @@ class SyntheticSource(Settings):
     seed: int = Field(0, ge=0, le=1_000_000, description="another seed gives other scenes")
 
 
+class DriveSource(Settings):
+    """Pairs or triples of random synthetic drives through streets, with exact truth and speeds."""
+
+    drives: int = Field(gt=0, le=_MOST_PAIRS, description="number of pairs")
+    seed: int = Field(0, ge=0, le=1_000_000, description="another seed gives other streets")
+    stride: int = Field(
+        1, ge=1, le=LONGEST_STRIDE, description="frames from the first to the second image; there are ten a second"
+    )
+    movers: int = Field(3, ge=0, description="cars that drive, at most")
+
+
 def _kind(value: Any) -> str:
-    synthetic = "synthetic" in value if isinstance(value, dict) else isinstance(value, SyntheticSource)
-    return "synthetic" if synthetic else "path"
+    for kind, source in (("synthetic", SyntheticSource), ("drives", DriveSource)):
+        if kind in value if isinstance(value, dict) else isinstance(value, source):
+            return kind
+    return "path"
 
 
 Source = Annotated[
-    Annotated[PathSource, Tag("path")] | Annotated[SyntheticSource, Tag("synthetic")], Discriminator(_kind)
+    Annotated[PathSource, Tag("path")]
+    | Annotated[SyntheticSource, Tag("synthetic")]
+    | Annotated[DriveSource, Tag("drives")],
+    Discriminator(_kind),
 ]
 
 
@@ -59,6 +83,10 @@ class DataConfig(Settings):
     fit: Literal["stretch", "crop"] = Field(
         "stretch",
         description="stretch resizes each axis on its own; crop scales to cover and cuts a window (random in training)",
+    )
+    views: Literal[2, 3] = Field(2, description="3: the frame before the first as well, for photometric learning")
+    speeds: bool = Field(
+        False, description="read speeds.txt of prepared sequences, one a frame: the length of a motion in metres"
     )
     root: str | None = Field(None, description="folder from which relative paths of the sources start")
     train: tuple[Source, ...] = Field((), description="sources of the training pairs")
@@ -80,7 +108,10 @@ class DataConfig(Settings):
 
     @model_validator(mode="after")
     def _synthetic_seeds_differ(self) -> DataConfig:
-        train, val = ({s.seed for s in part if isinstance(s, SyntheticSource)} for part in (self.train, self.val))
-        if train & val:
-            raise ValueError(f"the synthetic seed {min(train & val)} stands in train and in val: the same pairs")
+        for kind in (SyntheticSource, DriveSource):
+            train, val = ({s.seed for s in part if isinstance(s, kind)} for part in (self.train, self.val))
+            if train & val:
+                raise ValueError(f"the synthetic seed {min(train & val)} stands in train and in val: the same pairs")
+        if self.views == 3 and any(isinstance(s, SyntheticSource) for s in (*self.train, *self.val)):
+            raise ValueError("synthetic scenes have two views: take drives for three")
         return self

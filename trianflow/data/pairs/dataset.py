@@ -21,7 +21,8 @@ from torch.utils.data import Dataset
 
 from trianflow.data.pairs.augment import Draw, crop_pair, flip_pair, jitter_images
 from trianflow.data.pairs.batch import PairBatch, PairTruth
-from trianflow.data.pairs.config import DataConfig, PathSource
+from trianflow.data.pairs.config import DataConfig, DriveSource, PathSource
+from trianflow.data.pairs.drives import RenderedDrives
 from trianflow.data.pairs.recorded import RecordedPairs
 from trianflow.data.pairs.rendered import RenderedPairs
 from trianflow.data.pairs.sources import PairSource, RawPair, UnreadablePair
@@ -111,21 +112,24 @@ class PairDataset(Dataset[PairBatch]):
         pair = crop_pair(pair, self._size, *((draw.left, draw.top) if how else (0.5, 0.5)))
         if how and draw.flip < how.flip:
             pair = flip_pair(pair)
-        image_a, image_b = _tensors(pair.images.astype(np.float32) / np.float32(255))
-        input_a, input_b = image_a, image_b
+        images = inputs = _tensors(pair.images.astype(np.float32) / np.float32(255))
         if how and how.jitter:
-            input_a, input_b = _tensors(jitter_images(pair.images, how.jitter, draw.colour))
+            inputs = _tensors(jitter_images(pair.images, how.jitter, draw.colour))
         known = {name: getattr(pair, name) for name in ("flow_ab", "visible_a", "depth_a", "T_ba")}
         known = {name: _tensor(value)[None] for name, value in known.items() if value is not None}
         return PairBatch(
-            image_a,
-            image_b,
-            input_a,
-            input_b,
+            images[0],
+            images[1],
+            inputs[0],
+            inputs[1],
             pair.camera.K()[None],
             PairTruth(**known) if known else None,
             torch.tensor([index]),
             problems,
+            images[2] if len(images) > 2 else None,
+            inputs[2] if len(images) > 2 else None,
+            None if pair.lengths is None else _tensor(pair.lengths)[None],
+            None if pair.labels is None else _tensor(pair.labels.astype(np.int64))[None],
         )
 
 
@@ -151,7 +155,10 @@ def open_dataset(config: DataConfig, split: Literal["train", "val"], seed: int, 
             name = source.path if isinstance(source, PathSource) else "synthetic"
             try:
                 if isinstance(source, PathSource):
-                    sources.append(RecordedPairs(source, config.size, config.fit, config.min_motion, cache))
+                    how = (config.size, config.fit, config.min_motion, cache, config.views, config.speeds)
+                    sources.append(RecordedPairs(source, *how))
+                elif isinstance(source, DriveSource):
+                    sources.append(RenderedDrives(source, config.size, config.views, cache))
                 else:
                     sources.append(RenderedPairs(source, config.size, cache))
             except TrianflowError as error:
@@ -198,10 +205,9 @@ def worker_init(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def _tensors(images: np.ndarray) -> tuple[Tensor, Tensor]:
-    """`(2, H, W, 3)` to twice `(1, 3, H, W)`."""
-    a, b = _tensor(images.transpose(0, 3, 1, 2)).split(1)
-    return a, b
+def _tensors(images: np.ndarray) -> tuple[Tensor, ...]:
+    """`(N, H, W, 3)` to N times `(1, 3, H, W)`."""
+    return _tensor(images.transpose(0, 3, 1, 2)).split(1)
 
 
 def _tensor(array: np.ndarray) -> Tensor:

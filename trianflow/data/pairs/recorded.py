@@ -11,10 +11,13 @@ import torch
 from trianflow.data.calibrated import camera_name, find_calibration
 from trianflow.data.calibration import fit_to_image, read_calibration, read_depth_scale
 from trianflow.data.frames import FrameSource, open_frames
+from trianflow.data.instances import InstanceFolder
 from trianflow.data.pairs.config import PathSource
 from trianflow.data.pairs.frames import FrameStore, UnreadableFrame
+from trianflow.data.pairs.labels import RecordedLabels
 from trianflow.data.pairs.prepare import Preparation
 from trianflow.data.pairs.sources import PairSource, RawPair, UnreadablePair
+from trianflow.data.pairs.speeds import read_frame_speeds
 from trianflow.data.pairs.static import pair_motion
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.geometry.camera import Camera, invert_pose
@@ -27,6 +30,8 @@ _LARGEST_TIME_OFFSET = 0.02  # seconds between a frame and its pose, as between 
 class RecordedPairs(PairSource):
     """Each frame of a selection and the one `stride` frames later, without the pairs that hardly move.
 
+    With three views also the one `stride` frames before, which moves as well.
+
     Nor is a pair what frames are missing from between, as the times of prepared data tell.
 
     Args:
@@ -35,6 +40,8 @@ class RecordedPairs(PairSource):
         fit: see `Preparation`.
         min_motion: smallest median flow of a pair, share of the width; 0 keeps all pairs.
         cache: folder of the caches, None for `runs/cache` and what cannot do without.
+        views: 2 or 3.
+        speeds: read the `speeds.txt` of a prepared sequence, which tells the length of a motion.
 
     Raises:
         UsageError: a path or selection that cannot be right, no calibration.
@@ -49,6 +56,8 @@ class RecordedPairs(PairSource):
         fit: Literal["stretch", "crop"],
         min_motion: float,
         cache: Path | None,
+        views: int = 2,
+        speeds: bool = False,
     ) -> None:
         frames = open_frames(source.path, start=source.start, end=source.end)
         camera, calibration, self.notes = _camera(frames, source.calib)
@@ -61,7 +70,12 @@ class RecordedPairs(PairSource):
         path = str(Path(source.path).expanduser().absolute())
         identity = [path, source.calib, source.start, source.end, *size, fit]
         self._frames = FrameStore(frames, self._preparation, identity, cache)
-        self._stride = source.stride
+        self._stride, self._views = source.stride, views
+        self._speeds = read_frame_speeds(frames.path, source.start, len(self._frames)) if speeds else None
+        self._labels = None
+        if source.instances is not None:
+            folder = InstanceFolder(Path(source.instances).expanduser(), source.instance_layout)
+            self._labels = RecordedLabels(folder, frames, self._preparation)
         count = len(self._frames) - source.stride
         if count < 1:
             raise TrianflowError(
@@ -70,23 +84,26 @@ class RecordedPairs(PairSource):
         self._T_wc = None
         if source.poses is not None:
             self._T_wc = _poses(Path(source.poses).expanduser(), self._frames.times, source.start)
-        gap = self._frames.times[source.stride :] - self._frames.times[: count]
+        gap = self._frames.times[source.stride :] - self._frames.times[:count]
         usual = float(np.median(np.diff(self._frames.times)))
         near = gap <= _LARGEST_GAP * source.stride * usual if usual > 0 else np.ones(count, bool)
-        self._first = np.flatnonzero(near)
         if not near.all():
             self.notes.append(f"{count - near.sum()} of {count} pairs are left out: frames are missing in between")
+        good = near
         if min_motion > 0:
             measured = pair_motion(self._frames, source.stride)
-            self._first = np.flatnonzero(near & ~(measured.motion < min_motion))
+            good = near & ~(measured.motion < min_motion)
             self.notes += measured.notes
-            if not len(self._first):
+            if not good.any():
                 raise TrianflowError(
                     f"all of its {near.sum()} pairs move less than {min_motion:g} of the width:"
                     " a longer stride, or min_motion 0, keeps some"
                 )
-            if len(self._first) < near.sum():
-                self.notes.append(f"{near.sum() - len(self._first)} of {count} pairs hardly move and are left out")
+            if good.sum() < near.sum():
+                self.notes.append(f"{near.sum() - good.sum()} of {count} pairs hardly move and are left out")
+        self._first = self._with_frame_before(good)
+        if not len(self._first):
+            raise TrianflowError(f"no three frames of it lie {source.stride} apart and move: set data.views to 2")
         self.notes += frames.notes
 
     def __len__(self) -> int:
@@ -97,8 +114,9 @@ class RecordedPairs(PairSource):
         """As `PairSource.read`; truth where poses or depth were given and hold this pair."""
         a = int(self._first[number])
         b = a + self._stride
+        others = [b, a - self._stride][: self._views - 1]
         try:
-            images = np.stack([self._frames.image(a), self._frames.image(b)])
+            images = np.stack([self._frames.image(number) for number in (a, *others)])
         except UnreadableFrame as error:
             raise UnreadablePair(str(error)) from None
         depth = None
@@ -113,7 +131,25 @@ class RecordedPairs(PairSource):
             self._preparation.camera,
             depth_a=None if depth is None else self._preparation.depth(depth)[None],
             T_ba=T_ba,
+            lengths=None if self._speeds is None else self._lengths(self._speeds, a, others),
+            labels=None if self._labels is None else self._labels.read(a, b, *images[:2]),
         )
+
+    def _with_frame_before(self, good: np.ndarray) -> np.ndarray:
+        """The first frames of the pairs that are good, of triples those whose frame before makes a good pair too."""
+        if self._views > 2:
+            before = np.zeros_like(good)
+            before[self._stride :] = good[: -self._stride]
+            good = good & before
+        return np.flatnonzero(good)
+
+    def _lengths(self, speeds: np.ndarray, a: int, others: list[int]) -> np.ndarray:
+        """Metres from frame a to the others: mean of the speeds from the one to the other, times the time."""
+        ways = []
+        for other in others:
+            low, high = min(a, other), max(a, other)
+            ways.append(speeds[low : high + 1].mean() * (self._frames.times[high] - self._frames.times[low]))
+        return np.array(ways, np.float32)
 
 
 def _camera(frames: FrameSource, calib: str | None) -> tuple[Camera, Path, list[str]]:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from trianflow.data.pairs.cache import Cache
 from trianflow.data.pairs.config import SyntheticSource
+from trianflow.data.pairs.labels import shared_labels
 from trianflow.data.pairs.sources import PairSource, RawPair
 from trianflow.data.synthetic import random_pairs
 from trianflow.geometry.camera import Camera
@@ -22,7 +23,7 @@ _SAME = 2.0  # grey values: mean difference up to which two renderings come from
 class RenderedPairs(PairSource):
     """Random synthetic pairs with exact truth; pair i depends on the source's seed, i and the size alone.
 
-    Images are rounded to 8 bits, as a camera does. The cache holds 19 bytes a pixel of one view, that is 4 MB a
+    Images are rounded to 8 bits, as a camera does. The cache holds 21 bytes a pixel of one view, that is 4.5 MB a
     pair of 832 x 256. When it is opened, the first pair is rendered again, so that a cache of another version
     of the synthetic world is rebuilt.
 
@@ -68,6 +69,7 @@ class RenderedPairs(PairSource):
             visible_a=record["visible_a"].astype(np.float32),
             depth_a=np.where(np.isfinite(depth), depth, np.float32(np.nan)),
             T_ba=record["T_ba"],
+            labels=record["labels"],
         )
 
     def _dtype(self) -> np.dtype:
@@ -80,6 +82,7 @@ class RenderedPairs(PairSource):
                 ("depth_a", "f4", (1, height, width)),
                 ("images", "u1", (2, height, width, 3)),
                 ("visible_a", "u1", (1, height, width)),
+                ("labels", "i1", (2, height, width)),
             ]
         )
 
@@ -93,6 +96,7 @@ class RenderedPairs(PairSource):
         record["camera"] = [float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])]
         for name in ("flow_ab", "visible_a", "depth_a", "T_ba"):
             record[name] = getattr(pair, name)[0].numpy()
+        record["labels"] = shared_labels(pair)
         return record
 
     def _render_all(self) -> Iterator[np.ndarray]:

@@ -16,15 +16,17 @@ class UnreadablePair(Exception):
 
 @dataclass(frozen=True)
 class RawPair:
-    """A pair as a source gives it, before augmentation.
+    """A pair or a triple as a source gives it, before augmentation.
 
     Attributes:
-        images: `(2, h, w, 3)` RGB uint8, a then b.
+        images: `(2, h, w, 3)` RGB uint8, a then b, or `(3, h, w, 3)` with the frame before a as the last.
         camera: of both, with width w and height h.
         flow_ab: `(2, h, w)` float32 pixels, or None where unknown; so are the following.
         visible_a: `(1, h, w)` float32, 0 or 1.
         depth_a: `(1, h, w)` float32 metres, NaN where unknown.
         T_ba: `(4, 4)` float64, metres.
+        lengths: of the way from a to each of the others, `(1,)` or `(2,)` float32 metres, NaN where unknown.
+        labels: `(2, h, w)` whole numbers, the instances of a and b; see `PairBatch`.
     """
 
     images: np.ndarray
@@ -33,6 +35,8 @@ class RawPair:
     visible_a: np.ndarray | None = None
     depth_a: np.ndarray | None = None
     T_ba: np.ndarray | None = None
+    lengths: np.ndarray | None = None
+    labels: np.ndarray | None = None
 
 
 class PairSource(ABC):

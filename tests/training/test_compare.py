@@ -1,0 +1,189 @@
+"""Comparisons: budgets, going on, methods that fail, figures of known estimates."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.systems.known_networks import KnownDepth, KnownFlow, batch_of
+from trianflow.cli import compare as command
+from trianflow.data.pairs.config import DataConfig, DriveSource
+from trianflow.data.synthetic import camera_path, make_scene, render_pairs
+from trianflow.errors import UsageError
+from trianflow.geometry.camera import Camera
+from trianflow.systems.estimate import estimate_pair
+from trianflow.systems.trianflow import TrianFlow
+from trianflow.training import compare as module
+from trianflow.training import held_out
+from trianflow.training.compare import compare, comparison_table, learning_curve
+from trianflow.training.held_out import held_out_pairs
+from trianflow.training.loop import Trainer
+from trianflow.training.methods import Budget, read_methods
+
+BASE = """
+data: {size: [64, 64], train: [{drives: 4}], val: [{drives: 4, seed: 9}], views: VIEWS}
+batch_size: 2
+workers: 0
+val_every: 2
+val_pairs: 4
+accelerator: cpu
+precision: 32-true
+"""
+POSENET = "photometric: {system: {depth: dispnet, pose: plain, scales: 1}, losses: {photometric: 1.0, smooth: 0.001}}"
+TRIANFLOW = """
+system: {geometry: {matches: 300, min_points: 20}}
+stages:
+  flow: {epochs: 3, train: [flow], losses: {pixel: 0.15, ssim: 0.85, flow_smooth: 10}}
+  depth: {epochs: 1, train: [depth], losses: {triangulation: 1, depth_smooth: 0.001}}
+  joint: null
+"""
+
+
+def call(*words: str) -> int:
+    """The command, without its program."""
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["compare", *words])
+    args.quiet = True
+    return command.run(args)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    (tmp_path / "a.yaml").write_text(BASE.replace("VIEWS", "3") + POSENET)
+    (tmp_path / "b.yaml").write_text(BASE.replace("VIEWS", "2") + TRIANFLOW)
+    return [tmp_path / "a.yaml", tmp_path / "b.yaml"]
+
+
+@pytest.mark.slow
+def test_all_methods_have_the_same_steps_and_are_scored(files: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    outcomes = compare(read_methods(files, out, []), Budget(None, 4), out, True)
+    assert [(o.method.name, o.problem, o.finished) for o in outcomes] == [("a", "", True), ("b", "", True)]
+    runs = {"a": {"photometric": 4}, "b": {"flow": 3, "depth": 1}}
+    for outcome in outcomes:
+        for stage, steps in runs[outcome.method.name].items():
+            state = torch.load(outcome.method.stage_folder(stage) / "last.ckpt", weights_only=True)
+            assert state["total_step"] == steps
+        score = outcome.score
+        assert score is not None
+        assert set(score.poses) == {1, 3}
+        figures = score.figures()
+        assert np.isfinite(list(figures.values())).all()
+        assert 0 < figures["abs_rel"] < 10
+        assert [x for x, _ in learning_curve(outcome.method, "abs_rel")] == sorted(
+            x for x, _ in learning_curve(outcome.method, "abs_rel")
+        )
+    table = comparison_table(outcomes)
+    assert table.csv().splitlines()[0].startswith("method,abs_rel,rmse,d1,rotation_1")
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("last.ckpt")}
+    again = compare(read_methods(files, out, []), Budget(None, 4), out, True)
+    assert [o.score for o in again] == [o.score for o in outcomes]
+    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("last.ckpt")}, "nothing is done twice"
+    with pytest.raises(UsageError, match="another budget"):
+        compare(read_methods(files, out, []), Budget(None, 5), out, True)
+
+
+def test_time_is_shared_by_the_stages(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+    real = module.Trainer
+
+    def trainer(*args: Any, **kwargs: Any) -> Trainer:
+        given.append(kwargs["minutes"])
+        return real(*args, **kwargs | {"minutes": 1e-9})
+
+    monkeypatch.setattr(module, "Trainer", trainer)
+    monkeypatch.setattr(module, "_TO_SPARE", 1e9)
+    monkeypatch.setattr(module, "_seconds_spent", lambda folder: 0.0)
+    out = tmp_path / "out"
+    compare(read_methods(files, out, []), Budget(8.0, None), out, True)
+    assert given == pytest.approx([8.0, 6.0, 2.0])
+
+
+def test_a_method_that_fails_leaves_the_others_alone(
+    files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files[0].write_text(files[0].read_text() + "\ninit: nowhere.safetensors\n")
+    out = tmp_path / "out"
+    assert call(*map(str, files), "data.flip=0", "--steps", "2", "--out", str(out), "--json") == 1
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    assert "nowhere.safetensors" in found["failed"]["a"]
+    assert found["methods"]["a"] is None
+    assert found["methods"]["b"]["abs_rel"] > 0
+    assert "a failed: " in (out / "table.txt").read_text()
+    for name in ("table.csv", "learning.png", "poses.png"):
+        assert (out / name).stat().st_size > 0
+
+
+def test_a_signal_leaves_the_rest_for_later(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "train_method", lambda *args: None)
+    out = tmp_path / "out"
+    outcomes = compare(read_methods(files, out, []), Budget(1.0, None), out, True)
+    assert [(o.method.name, o.finished) for o in outcomes] == [("a", False)]
+    assert call(*map(str, files), "--minutes", "1", "--out", str(out)) == command.UNFINISHED
+
+
+def test_what_cannot_be_compared(files: list[Path], tmp_path: Path) -> None:
+    other = tmp_path / "c.yaml"
+    other.write_text(files[1].read_text().replace("size: [64, 64]", "size: [96, 64]"))
+    with pytest.raises(UsageError, match=r"a and c differ in data\.size"):
+        read_methods([files[0], other], tmp_path, [])
+    with pytest.raises(UsageError, match="two configurations are called a"):
+        read_methods([files[0], files[0]], tmp_path, [])
+    with pytest.raises(UsageError, match="nothing to compare on"):
+        held_out_pairs(DataConfig(train=(DriveSource(drives=2),)), 0)
+    with pytest.raises(UsageError, match="positive"):
+        call(str(files[0]), "--steps", "0")
+
+
+def test_scores_of_known_estimates() -> None:
+    """Poses in another unit are right; a second set by the same unit is wrong by what it is too long."""
+    g = np.random.default_rng(0)
+    true = np.tile(np.eye(4), (20, 1, 1))
+    true[:, :3, 3] = g.normal(size=(20, 3)) + np.array([0, 0, 3])
+    known = np.ones(20, bool)
+    estimated = true.copy()
+    estimated[:, :3, 3] /= 7
+    scale = held_out._scale(estimated, true, known)
+    assert scale == pytest.approx(7)
+    exact = held_out._pose_score(estimated, true, known, scale)
+    assert (exact.rotation, exact.direction, exact.translation) == pytest.approx((0, 0, 0), abs=1e-5)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(0.1), -np.sin(0.1)], [np.sin(0.1), np.cos(0.1)]]
+    long = estimated.copy()
+    long[:, :3, 3] *= 1.5
+    wrong = held_out._pose_score(long @ turn, true, known, scale)
+    assert wrong.rotation == pytest.approx(np.rad2deg(0.1))
+    assert wrong.translation == pytest.approx(0.5)
+    lost = held_out._pose_score(estimated, true, ~known, scale)
+    assert (lost.direction, lost.solved) == (90, 0)
+
+
+def test_trianflow_has_the_pose_in_the_unit_of_its_depth() -> None:
+    """With true flow, and true depth in another unit, the pose is the true one in that unit."""
+    scene = make_scene("street", 3, 0, length=40.0)
+    camera = Camera.from_fov(256, 128, 80)
+    T_wc = camera_path("driving", scene, 2, 10.0, 3)[None]
+    pair = render_pairs([scene], T_wc, torch.tensor([[0.0, 0.1]]).double(), camera.K()[None], 128, 256)
+    system = TrianFlow()
+    system.flow = KnownFlow(pair.flow_ab, pair.flow_ba)  # type: ignore[assignment]
+    system.depth = KnownDepth(pair.depth_a[:0], pair.depth_a, 0.5)  # type: ignore[assignment]
+    batch = batch_of(pair)
+    found = estimate_pair(system, batch)
+    assert found.known.all()
+    expected = pair.T_ba.clone()
+    expected[:, :3, 3] *= 0.5
+    torch.testing.assert_close(found.T_ba, expected, rtol=0, atol=5e-3)
+    standing = replace(batch, image_b=batch.image_a)
+    system.flow = KnownFlow(0 * pair.flow_ab, 0 * pair.flow_ba)  # type: ignore[assignment]
+    still = estimate_pair(system, standing)
+    assert not still.known.any()
+    assert torch.equal(still.T_ba[0], torch.eye(4).double())

@@ -1,0 +1,55 @@
+"""What any system makes of a pair without knowing the truth: depth, and a pose whose length is in the depth's unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trianflow.data.pairs.batch import PairBatch
+from trianflow.depth.network import disparity_to_depth
+from trianflow.geometry.camera import pose_matrix
+from trianflow.geometry.scale import masked_median
+from trianflow.geometry.warping import sample
+from trianflow.systems.geometry import solve_geometry
+from trianflow.systems.instance import InstaDM
+from trianflow.systems.photometric import Photometric
+from trianflow.systems.trianflow import TrianFlow
+
+
+@dataclass(frozen=True)
+class PairEstimate:
+    """Depth and pose of a pair.
+
+    Attributes:
+        depth_a: `(B, 1, H, W)`, positive, in a unit of the system's own.
+        T_ba: `(B, 4, 4)` float64 in that unit; none where it is not known.
+        known: `(B,)` bool: whether there is a pose.
+    """
+
+    depth_a: Tensor
+    T_ba: Tensor
+    known: Tensor
+
+
+@torch.no_grad()
+def estimate_pair(system: TrianFlow | Photometric | InstaDM, batch: PairBatch) -> PairEstimate:
+    """Depth of the images a and pose of the pairs, by the networks in the mode that they are in.
+
+    A pose network gives the pose as it is; TrianFlow solves it from flow, and its length is that with which the
+    triangulated points agree with the predicted depth in the median.
+    """
+    disparity = system.depth(batch.image_a)[0]
+    if not isinstance(system, TrianFlow):
+        T_ba = system.estimate_pose(batch.image_a, batch.image_b, batch.K).double()
+        return PairEstimate(1 / system.inverse_depth(disparity), T_ba, torch.ones_like(T_ba[:, 0, 0], dtype=torch.bool))
+    depth = disparity_to_depth(disparity)
+    flow = system.flow(batch.image_a, batch.image_b, 1)[0]
+    found = solve_geometry(flow, batch.K.to(flow.flow_ab), system.config.geometry, 0)
+    predicted = sample(depth, found.p_a[:, None], "reflection")[:, 0, 0]
+    length = masked_median(predicted / torch.where(found.valid, found.depth_a, 1.0), found.valid).double()
+    T = found.view.T_ba.double()
+    T_ba = pose_matrix(T[:, :3, :3], T[:, :3, 3] * length[:, None])
+    still = torch.eye(4, dtype=T.dtype, device=T.device).expand_as(T)
+    return PairEstimate(depth, torch.where(found.usable[:, None, None], T_ba, still), found.usable)

@@ -1,0 +1,207 @@
+"""Methods side by side: each is trained for the same budget on the same data, and all are scored alike."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from trianflow.data.pairs.dataset import PairDataset
+from trianflow.errors import TrianflowError, UsageError
+from trianflow.evaluation.table import Column, Row, Table
+from trianflow.files import replacing
+from trianflow.training.checkpoint import Checkpoint
+from trianflow.training.config import AnyStage, TrainConfig
+from trianflow.training.engine import AnySystem
+from trianflow.training.held_out import STRIDES, HeldOutScore, PoseScore, held_out_pairs, score_held_out
+from trianflow.training.loading import open_pairs
+from trianflow.training.log import VALIDATION
+from trianflow.training.loop import Trainer
+from trianflow.training.methods import Budget, Method
+from trianflow.training.run_folder import LAST
+
+SCORES, BUDGET = "scores.json", "budget.json"
+_ENDLESS = 100_000_000  # steps of a stage that ends by time
+_TO_SPARE = 1.0  # seconds that a stage may lack of its time
+_BATCH = 8  # pairs, when scoring
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a method.
+
+    Attributes:
+        method: which.
+        score: None where it failed or is not done.
+        problem: why it failed, in one line; empty where it did not.
+        finished: its budget is spent.
+    """
+
+    method: Method
+    score: HeldOutScore | None
+    problem: str = ""
+    finished: bool = True
+
+
+def compare(methods: Sequence[Method], budget: Budget, out: Path, quiet: bool) -> list[Outcome]:
+    """Train and score all methods; one that fails leaves the others alone, one that is done is not done again.
+
+    Args:
+        methods: of `read_methods`.
+        budget: of each of them.
+        out: folder of the comparison; one of the same budget is gone on with.
+        quiet: no progress.
+
+    Returns:
+        An `Outcome` for each method that was reached: after Ctrl-C the last one is not finished.
+
+    Raises:
+        UsageError: the folder holds a comparison with another budget, nothing to score on.
+        TrianflowError: data that cannot be read, a folder that cannot be written.
+    """
+    _require_budget(out, budget)
+    config = methods[0].config
+    pairs = held_out_pairs(config.data, config.seed)
+    outcomes: list[Outcome] = []
+    for method in methods:
+        try:
+            data = open_pairs(method.config, None)  # before the clock runs: it may fill a cache
+            system = train_method(method, budget, data, quiet)
+            if system is None:
+                outcomes.append(Outcome(method, None, finished=False))
+                break
+            score = _read_score(method) or score_held_out(system, pairs, config.val_pairs, _BATCH)
+            _write_json(method.folder / SCORES, {"depth": score.depth, "poses": _plain_poses(score)})
+            outcomes.append(Outcome(method, score))
+        except Exception as error:
+            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            print(f"trianflow: warning: {method.name} failed: {reason}", file=sys.stderr)
+            outcomes.append(Outcome(method, None, reason))
+    return outcomes
+
+
+def train_method(
+    method: Method, budget: Budget, data: tuple[PairDataset, PairDataset | None], quiet: bool
+) -> AnySystem | None:
+    """Spend the budget of a method, shared by its stages as their lengths in the configuration are.
+
+    Each stage is a run of its own that begins with the weights of the one before, and goes on where it was stopped.
+
+    Args:
+        method: what to train.
+        budget: of all its stages.
+        data: training and validation pairs.
+        quiet: no progress.
+
+    Returns:
+        The system after the last stage; None where it was asked to stop.
+    """
+    stages = method.config.listed_stages()
+    shares = _shares([stage for _, stage in stages])
+    init, system = method.config.init, None
+    for (name, stage), share in zip(stages, shares):
+        folder = method.stage_folder(name)
+        length = _ENDLESS if budget.steps is None else max(1, round(share * budget.steps))
+        config = _only_stage(method.config, name, stage.model_copy(update={"steps": length}), init)
+        left = math.inf if budget.minutes is None else 60 * share * budget.minutes - _seconds_spent(folder)
+        trainer = Trainer(config, folder, minutes=None if math.isinf(left) else left / 60, quiet=quiet, data=data)
+        if left > _TO_SPARE:
+            begin = time.monotonic()
+            finished = trainer.run().finished
+            if not finished and left - (time.monotonic() - begin) > _TO_SPARE:
+                return None
+        system = trainer.system
+        init = str(folder / f"{name}.safetensors")
+    return system
+
+
+def comparison_table(outcomes: Sequence[Outcome]) -> Table:
+    """One row a method; a dash where it failed, or nothing is known."""
+    columns = [Column("abs_rel", "AbsRel"), Column("rmse", "RMSE m", 2), Column("d1", "<1.25")]
+    for stride in STRIDES:
+        words = f"stride {stride}"
+        columns.append(Column(f"rotation_{stride}", f"rot °, {words}"))
+        columns.append(Column(f"direction_{stride}", f"dir °, {words}", 2))
+        columns.append(Column(f"translation_{stride}", f"trans, {words}"))
+    rows = [Row(o.method.name, {} if o.score is None else o.score.figures()) for o in outcomes]
+    return Table("method", columns, rows)
+
+
+def learning_curve(method: Method, figure: str) -> list[tuple[float, float]]:
+    """A figure of the validations of a method by the minutes that it had trained, over all its stages."""
+    points, before = [], 0.0
+    for name, _ in method.config.listed_stages():
+        path = method.stage_folder(name) / VALIDATION
+        if not path.is_file():
+            break
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file))
+        points += [((before + float(row["seconds"])) / 60, float(row[figure])) for row in rows if row.get(figure)]
+        before += _seconds_spent(method.stage_folder(name))
+    return points
+
+
+def _shares(stages: Sequence[AnyStage]) -> list[float]:
+    """Parts of the whole that stages take: by steps where all give them, else by epochs."""
+    lengths = [stage.steps for stage in stages]
+    parts = [float(n) for n in lengths if n is not None]
+    if len(parts) < len(stages):
+        parts = [stage.epochs for stage in stages]
+    return [part / sum(parts) for part in parts]
+
+
+def _only_stage(config: TrainConfig, name: str, stage: AnyStage, init: str | None) -> TrainConfig:
+    if config.method is not None:
+        return config.model_copy(update={name: stage, "init": init})
+    others = dict.fromkeys(type(config.stages).model_fields)
+    return config.model_copy(update={"stages": config.stages.model_copy(update=others | {name: stage}), "init": init})
+
+
+def _seconds_spent(folder: Path) -> float:
+    """Seconds that the run of a folder has trained."""
+    path = folder / LAST
+    return Checkpoint.load(path).seconds if path.is_file() else 0.0
+
+
+def _plain_poses(score: HeldOutScore) -> dict[str, dict[str, float]]:
+    return {str(stride): asdict(pose) for stride, pose in score.poses.items()}
+
+
+def _read_score(method: Method) -> HeldOutScore | None:
+    """The score of a method that was scored before."""
+    try:
+        values = json.loads((method.folder / SCORES).read_text())
+        return HeldOutScore(values["depth"], {int(s): PoseScore(**v) for s, v in values["poses"].items()})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _require_budget(out: Path, budget: Budget) -> None:
+    plain = {"minutes": budget.minutes, "steps": budget.steps}
+    path = out / BUDGET
+    if path.is_file():
+        try:
+            before = json.loads(path.read_text())
+        except (OSError, ValueError):
+            before = None
+        if before != plain:
+            raise UsageError(f"{out} holds a comparison with another budget ({before}): give another --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrianflowError(f"cannot write into {out}: {error.strerror or error}") from error
+    _write_json(path, plain)
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(values, indent=1) + "\n")
+    except OSError as error:
+        raise TrianflowError(f"cannot write {path}: {error.strerror or error}") from error

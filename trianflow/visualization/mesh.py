@@ -1,0 +1,105 @@
+"""Depth maps of known pose fused into a triangle mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trianflow.errors import TrianflowError
+from trianflow.visualization.viewer import import_open3d
+
+# Side of a voxel, and the greatest depth that counts, as shares of the median depth.
+_VOXEL, _FARTHEST = 0.005, 3.0
+# Blocks of 16^3 voxels, 80 kB each, before voxels grow; voxels that a depth map must have seen this often.
+_BLOCKS, _LEAST_VIEWS = 12_000, 2.0
+# Open3D looks at every so many rows and columns for where the surface is.
+_LOOKS = 4
+
+
+@dataclass(frozen=True)
+class DepthView:
+    """A depth map with its picture and its place.
+
+    Attributes:
+        depth: `(H, W)` float32 along z, in the unit of T_wc; 0 where unknown.
+        image: `(H, W, 3)` uint8 RGB.
+        T_wc: `(4, 4)` camera to world.
+    """
+
+    depth: np.ndarray
+    image: np.ndarray
+    T_wc: np.ndarray
+
+
+def fuse_depth(views: Callable[[], Iterable[DepthView]], K: np.ndarray, median: float, blocks: int = _BLOCKS) -> Any:
+    """Fuse depth maps into a truncated signed distance field, as sparse as the surface is.
+
+    Args:
+        views: gives all views anew with every call: where memory does not suffice, all begins again with larger voxels.
+        K: `(3, 3)` intrinsics of depth and image.
+        median: of the depths: voxels have a two-hundredth of it, depths beyond three times it do not count.
+        blocks: of voxels that are kept at most.
+
+    Returns:
+        An `open3d.t.geometry.VoxelBlockGrid`.
+
+    Raises:
+        TrianflowError: Open3D is missing.
+    """
+    voxel = _VOXEL * median
+    while (grid := _fused(views(), K, voxel, _FARTHEST * median, blocks)) is None:
+        voxel *= 2
+    return grid
+
+
+def _fused(views: Iterable[DepthView], K: np.ndarray, voxel: float, farthest: float, blocks: int) -> Any:
+    """The grid for a side of the voxels; None where it takes too many."""
+    o3d = import_open3d()
+    float32 = o3d.core.float32
+    grid = o3d.t.geometry.VoxelBlockGrid(
+        ("tsdf", "weight", "color"), (float32, float32, float32), ((1), (1), (3)), voxel, 16, min(blocks, 1000)
+    )
+    intrinsic = o3d.core.Tensor(np.asarray(K, np.float64))
+    for view in views:
+        coarse = view.depth[::_LOOKS, ::_LOOKS]
+        if not ((coarse > 0) & (coarse < farthest)).any():  # an error to Open3D
+            continue
+        depth = o3d.t.geometry.Image(np.ascontiguousarray(view.depth, np.float32))
+        color = o3d.t.geometry.Image(np.ascontiguousarray(view.image, np.float32) / np.float32(255))
+        extrinsic = o3d.core.Tensor(np.linalg.inv(view.T_wc))
+        near = grid.compute_unique_block_coordinates(depth, intrinsic, extrinsic, 1.0, farthest)
+        grid.integrate(near, depth, color, intrinsic, intrinsic, extrinsic, 1.0, farthest)
+        if grid.hashmap().size() > blocks:
+            return None
+    return grid
+
+
+def save_mesh(path: str | Path, grid: Any) -> int:
+    """Write the surface of a fused grid as a PLY mesh with colours.
+
+    Returns:
+        Its number of triangles.
+
+    Raises:
+        TrianflowError: there is no surface, or the file cannot be written.
+    """
+    o3d, path = import_open3d(), Path(path)
+    empty = grid.hashmap().size() == 0  # an error to Open3D
+    mesh = o3d.geometry.TriangleMesh() if empty else grid.extract_triangle_mesh(_LEAST_VIEWS).to_legacy()
+    mesh.vertex_colors = o3d.utility.Vector3dVector(np.asarray(mesh.vertex_colors).clip(0, 1))
+    if not len(mesh.triangles):
+        raise TrianflowError(f"{path}: no mesh: no two depth maps agree on a surface")
+    beside = path.with_name(f".{path.stem}.part.ply")  # the suffix tells Open3D the format
+    try:
+        if not o3d.io.write_triangle_mesh(str(beside), mesh):
+            raise TrianflowError(f"{path}: cannot write the mesh")
+        beside.replace(path)
+    except OSError as e:
+        raise TrianflowError(f"{path}: cannot write the mesh: {e.strerror}") from e
+    finally:
+        beside.unlink(missing_ok=True)
+    return len(mesh.triangles)
