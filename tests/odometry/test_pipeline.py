@@ -14,6 +14,7 @@ from trianflow.data.frames import Frame
 from trianflow.errors import TrianflowError
 from trianflow.evaluation.alignment import align_trajectories
 from trianflow.geometry.camera import Camera
+from trianflow.odometry import motion
 from trianflow.odometry.pipeline import VisualOdometry
 from trianflow.odometry.step import StepStatus
 from trianflow.pose.two_view import TwoViewStatus
@@ -80,8 +81,8 @@ def test_a_turn_on_the_spot_does_not_spoil_the_scale():
     straight, step, turn = [np.eye(4)], np.eye(4), np.eye(4)
     step[2, 3] = 0.5
     turn[:3, :3] = Rotation.from_rotvec([0, np.radians(11), 0]).as_matrix()
-    for motion in [step] * 8 + [turn] * 16 + [step] * 8:
-        straight.append(straight[-1] @ motion)
+    for moved in [step] * 8 + [turn] * 16 + [step] * 8:
+        straight.append(straight[-1] @ moved)
     world = Corridor(np.stack(straight))
     odometry = VisualOdometry(CAMERA, CONFIG, world)
     for frame in world.frames():
@@ -99,6 +100,56 @@ def test_a_picture_seen_before_a_gap_has_the_pose_of_then():
     steps = [odometry.track(f) for f in frames]
     assert steps[7].status is StepStatus.DUPLICATE
     np.testing.assert_array_equal(steps[7].T_wc, steps[5].T_wc)
+
+
+def mirrored(solve):
+    """Two-view geometry that takes the translation of the seventh pair for its opposite, as movers make it."""
+    calls = []
+
+    def wrong(*args):
+        view = solve(*args)
+        calls.append(view)
+        if len(calls) != 7:
+            return view
+        T_ba = view.T_ba.clone()
+        T_ba[:, :3, 3] *= -1
+        return dataclasses.replace(view, T_ba=T_ba)
+
+    return wrong
+
+
+def test_the_structure_overrules_two_view_geometry_that_it_contradicts(monkeypatch):
+    monkeypatch.setattr(motion, "solve_two_view", mirrored(motion.solve_two_view))
+    world = Corridor(drive(20))
+    odometry = VisualOdometry(CAMERA, CONFIG, world)
+    steps = [odometry.track(f) for f in world.frames()]
+    assert [s.index for s in steps if s.status is StepStatus.PNP] == [7]
+    assert steps[7].scale_source == "structure"
+    assert ate_share(world, odometry.trajectory) < 5e-3
+
+
+class KnownPose:
+    """A pose network that is right but for its unit."""
+
+    def __init__(self, world):
+        self.world = world
+
+    def pose(self, image_a, image_b, K):
+        a, b = (self.world.encode(image) for image in (image_a, image_b))
+        T_ba = np.linalg.inv(self.world.T_wc[b]) @ self.world.T_wc[a]
+        T_ba[:3, 3] *= 2.5
+        return torch.from_numpy(T_ba)
+
+
+def test_a_pose_network_takes_the_place_of_geometry():
+    world = Corridor(drive(12))
+    odometry = VisualOdometry(CAMERA, CONFIG, world, pose=KnownPose(world))
+    steps = [odometry.track(f) for f in world.frames()]
+    assert {(s.status, s.scale_source) for s in steps[1:]} == {(StepStatus.OK, "network")}
+    assert [s.key_frame for s in steps[1:]] == list(range(11))
+    expected = world.T_wc.copy()
+    expected[:, :3, 3] *= 2.5
+    np.testing.assert_allclose(odometry.trajectory.T_wc, expected, atol=1e-9)
 
 
 class Strict(Corridor):

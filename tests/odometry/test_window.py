@@ -6,7 +6,9 @@ import torch
 
 from tests.odometry.corridor import CAMERA, CONFIG, Corridor, drive
 from trianflow.config import load_settings
+from trianflow.flow.interface import FlowPair
 from trianflow.geometry.radial import radial_of_pair
+from trianflow.odometry import window
 from trianflow.odometry.pipeline import VisualOdometry
 
 BEND = drive(60, speed=0.15, turn=3.0)
@@ -82,3 +84,30 @@ def test_radial_of_pair_finds_the_coefficient_of_a_turning_pair_and_its_uncertai
         sigmas.append(information**-0.5)
     assert np.mean(found) == pytest.approx(-0.03, abs=3 * np.mean(sigmas))
     assert 0.5 < np.std(found) / np.mean(sigmas) < 2
+
+
+class Sky(Corridor):
+    """Above eye height there is sky, and the flow is not exact."""
+
+    def depth(self, i):
+        depth = super().depth(i)
+        depth[: CAMERA.height // 2] = 1e6
+        return depth
+
+    def flow(self, a, b):
+        pair = super().flow(a, b)
+        generator = torch.Generator().manual_seed(1000 * a + b)
+        return FlowPair(*(f + 0.1 * torch.randn(f.shape, generator=generator) for f in (pair.flow_ab, pair.flow_ba)))
+
+
+def test_the_sky_takes_no_more_than_its_share_of_the_tracks(monkeypatch):
+    monkeypatch.setattr(window, "_LEAST_PARALLAX", 0.0)  # let it in
+    world, sky = Sky(drive(30)), []
+    for share in (window._FAR_SHARE, 1.0):
+        monkeypatch.setattr(window, "_FAR_SHARE", share)
+        odometry, _ = run(world, "matches.ratio=1")
+        tracks = odometry._window._window
+        home = tracks.x[tracks.anchor, torch.arange(len(tracks.anchor))]
+        sky.append(int(((home[:, 1] < -0.05) & odometry._window._alive).sum()) / odometry.config.window.points)
+    assert sky[0] < 0.35
+    assert sky[1] > sky[0] + 0.1

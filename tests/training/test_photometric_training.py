@@ -24,6 +24,7 @@ from trianflow.pose.posenet import PoseNet
 from trianflow.systems.photometric import Photometric
 from trianflow.training.config import PhotometricStage, TrainConfig
 from trianflow.training.initial import load_initial
+from trianflow.training.loading import validation_batches
 from trianflow.training.loop import Trainer, TrainingOutcome
 from trianflow.training.photometric_validation import PHOTOMETRIC_FIGURES, validate_photometric
 from trianflow.training.run_folder import LAST, RunFolder
@@ -108,6 +109,17 @@ def test_figures_of_known_networks(drives: RenderedDrives, monkeypatch: pytest.M
     assert found["length"] == pytest.approx(0.5, rel=1e-4)
     assert found["abs_rel"] == pytest.approx(0, abs=1e-4) != found["abs_rel_constant"]
     assert found["inverse_depth"] == pytest.approx((2 / depth.clamp(0.5, 100)).mean().item(), rel=1e-3)
+
+
+def test_validation_pairs_are_rendered_in_full_precision() -> None:
+    pairs = PairDataset([RenderedDrives(DriveSource(drives=2, seed=3), SIZE, 2, None)], SIZE, 0)
+    (expected,) = validation_batches(pairs, 2, 2, [])
+    with torch.autocast("cpu", torch.bfloat16):
+        (found,) = validation_batches(pairs, 2, 2, [])
+    assert torch.equal(found.image_a, expected.image_a)
+    assert found.truth is not None
+    assert expected.truth is not None
+    torch.testing.assert_close(found.truth.depth_a, expected.truth.depth_a, rtol=0, atol=0, equal_nan=True)
 
 
 def test_a_stopped_run_goes_on_to_the_same_end(finished: Path, drives: RenderedDrives, tmp_path: Path) -> None:

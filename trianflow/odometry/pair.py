@@ -70,7 +70,7 @@ class Pair:
         return TwoViewStatus(int(self.view.status))
 
     def near_parallax(self, T_ba: Tensor, K: Tensor) -> float:
-        """What nine tenths of the inliers stay below of motion that the rotation of T_ba `(4, 4)` leaves open, pixels."""
+        """What nine tenths of the inliers stay below of motion that the rotation of T_ba `(4, 4)` leaves, pixels."""
         inlier = self.view.inlier[0]
         if not bool(inlier.any()):
             return 0.0

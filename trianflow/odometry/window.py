@@ -38,8 +38,8 @@ _GATE = 6.0
 _BASELINE = 0.4
 # Share of what is known of a point's depth that outlives a key frame, as it wanders on its surface.
 _MEMORY = 0.97
-# Parallax below which a point is no use as a track, pixels. A much larger one would prefer those that seem too near.
-_LEAST_PARALLAX = 0.5
+# Parallax below which a point is no use as a track, pixels. A larger one would prefer those that seem too near.
+_LEAST_PARALLAX = 0.05
 # Share of the tracks that may be so far away, or so new, that they say nothing of the scale: those with fewer standard
 # deviations than this between their inverse depth and zero.
 _FAR_SHARE = 0.25

@@ -23,7 +23,7 @@ _WORSE = 1.05
 # Smallest pivot of the normal matrix, of unit diagonal, that still tells six unknowns apart.
 _SINGULAR = 1e-3
 # Ratio of depths within three by three pixels above which they are of different things.
-_JUMP = 1.1
+_JUMP = 1.3
 # Sides below which a coarser level is left out, pixels.
 _SMALLEST = 12
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from lightning.fabric import Fabric
 from torch.utils.data import DataLoader
 
@@ -42,11 +43,15 @@ def training_loader(
 
 
 def validation_batches(pairs: PairDataset, limit: int, size: int, problems: list[str]) -> Iterator[PairBatch]:
-    """Batches of `size` pairs, at most `limit` pairs in all, evenly spread over the dataset; appends to `problems`."""
+    """Batches of `size` pairs, at most `limit` pairs in all, evenly spread over the dataset; appends to `problems`.
+
+    Whatever the precision of the networks around it, pairs are rendered in full.
+    """
     count = min(limit, len(pairs))
     chosen = [i * len(pairs) // count for i in range(count)]
     for begin in range(0, count, size):
-        batch = collate([pairs[0, i] for i in chosen[begin : begin + size]])
+        with torch.autocast("cpu", enabled=False):
+            batch = collate([pairs[0, i] for i in chosen[begin : begin + size]])
         problems += batch.problems
         yield batch
 

@@ -341,10 +341,10 @@ class Trainer:
         problems: list[str] = []
         with self.fabric.autocast():
             batches = validation_batches(self.val_pairs, self.config.val_pairs, size, problems)
-            if isinstance(self.system, TrianFlow):
-                figures = validate(self.system, batches, stage.losses.need_depth, self.fabric.device)
-            else:
+            if isinstance(self.system, (Photometric, InstaDM)):
                 figures = validate_photometric(self.system, batches, self.fabric.device)
+            else:
+                figures = validate(self.system, batches, stage.losses.need_depth, self.fabric.device)
         self._report(problems, progress)
         best, steps = self._state.measure(name, figures), self._state.steps
         with self.folder.writing():
