@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from trianflow.data.pairs.cache import Cache
 from trianflow.data.pairs.config import LONGEST_STRIDE, DriveSource
 from trianflow.data.pairs.labels import shared_labels
+from trianflow.data.pairs.rendered import pair_of_record
 from trianflow.data.pairs.sources import PairSource, RawPair
 from trianflow.data.synthetic import PathKind, Photometry, camera_path, make_scene, render, render_pairs
 from trianflow.geometry.camera import Camera, invert_pose
@@ -65,18 +67,7 @@ class RenderedDrives(PairSource):
             if self._array is None:
                 self._array = self._cache.open()
             record = self._array[number]
-        fx, fy, cx, cy = record["camera"].tolist()
-        depth = record["depth_a"]
-        return RawPair(
-            record["images"],
-            Camera(fx, fy, cx, cy, *self._size),
-            flow_ab=record["flow_ab"],
-            visible_a=record["visible_a"].astype(np.float32),
-            depth_a=np.where(np.isfinite(depth), depth, np.float32(np.nan)),
-            T_ba=record["T_ba"],
-            lengths=record["lengths"],
-            labels=record["labels"],
-        )
+        return replace(pair_of_record(record, self._size), lengths=record["lengths"])
 
     def _dtype(self) -> np.dtype:
         width, height = self._size

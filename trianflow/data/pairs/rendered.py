@@ -20,6 +20,21 @@ _SEEDS = 1_000_003  # between the pairs of two sources
 _SAME = 2.0  # grey values: mean difference up to which two renderings come from the same world
 
 
+def pair_of_record(record: np.ndarray, size: tuple[int, int]) -> RawPair:
+    """The pair that a record of a rendered source holds: images of `size`, width and height, and all of their truth."""
+    fx, fy, cx, cy = record["camera"].tolist()
+    depth = record["depth_a"]
+    return RawPair(
+        record["images"],
+        Camera(fx, fy, cx, cy, *size),
+        flow_ab=record["flow_ab"],
+        visible_a=record["visible_a"].astype(np.float32),
+        depth_a=np.where(np.isfinite(depth), depth, np.float32(np.nan)),
+        T_ba=record["T_ba"],
+        labels=record["labels"],
+    )
+
+
 class RenderedPairs(PairSource):
     """Random synthetic pairs with exact truth; pair i depends on the source's seed, i and the size alone.
 
@@ -59,18 +74,7 @@ class RenderedPairs(PairSource):
             if self._array is None:
                 self._array = self._cache.open()
             record = self._array[number]
-        width, height = self._size
-        fx, fy, cx, cy = record["camera"].tolist()
-        depth = record["depth_a"]
-        return RawPair(
-            record["images"],
-            Camera(fx, fy, cx, cy, width, height),
-            flow_ab=record["flow_ab"],
-            visible_a=record["visible_a"].astype(np.float32),
-            depth_a=np.where(np.isfinite(depth), depth, np.float32(np.nan)),
-            T_ba=record["T_ba"],
-            labels=record["labels"],
-        )
+        return pair_of_record(record, self._size)
 
     def _dtype(self) -> np.dtype:
         width, height = self._size
