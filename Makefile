@@ -2,6 +2,8 @@
 #   make demo       the bundled clip: trajectory, picture, score                 (out/demo)
 #   make test       all tests; make test-fast leaves out the slow ones
 #   make lint       ruff and mypy
+#   make docs       the documentation, into out/docs (open index.html)
+#   make pictures the pictures of the README and of docs/, and the outputs of the quick start
 #   make bench      speed and accuracy: bundled clip, two-view solver, synthetic world
 #   make clean      remove results and caches; make distclean also .venv
 
@@ -15,7 +17,7 @@ PIP := $(RUN) pip --quiet --disable-pip-version-check install --constraint const
 # a stamp holds for this folder, this python and these requirements: a .venv from elsewhere is set up anew
 KEY := $(shell (pwd; $(PYTHON) --version; cat pyproject.toml constraints-cpu.txt) | cksum | cut -d' ' -f1)
 
-.PHONY: demo test test-fast lint bench clean distclean
+.PHONY: demo test test-fast lint docs pictures bench clean distclean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.eval-$(KEY)
@@ -36,6 +38,15 @@ test-fast: $(VENV)/.dev-$(KEY)
 lint: $(VENV)/.dev-$(KEY)
 	$(RUN) ruff check .
 	$(RUN) mypy
+
+docs: $(VENV)/.dev-$(KEY)
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict
+	@echo "documentation in out/docs/index.html"
+
+pictures: $(VENV)/.dev-$(KEY)
+	$(BIN)/python tools/make_readme_pictures.py
+	$(BIN)/python tools/make_docs_figures.py
+	$(BIN)/python tools/run_notebook.py docs/quickstart.ipynb
 
 $(VENV)/.torch-$(KEY):
 	@echo "setting up $(VENV)"

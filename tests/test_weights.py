@@ -36,6 +36,19 @@ def small(tmp_path: Path, flow: PWCNet) -> Path:
     return tmp_path / "small.safetensors"
 
 
+def test_from_pretrained_takes_rgb_whatever_the_file_does(tmp_path: Path, flow: PWCNet) -> None:
+    path = tmp_path / "bgr.safetensors"
+    save_weights(path, flow, None, CARD | {"channels": "bgr"})
+    found = weights.from_pretrained(path)
+    assert found.channels == found.card["channels"] == "rgb"
+    assert found.flow is not None
+    name = "pyramid.conv1.0.weight"
+    assert torch.equal(found.flow.get_parameter(name), flow.get_parameter(name).flip(1))
+    assert weights.from_pretrained("default").name == "default"
+    with pytest.raises(UsageError, match="no bundled weights are called 'drivng'"):
+        weights.from_pretrained("drivng")
+
+
 def test_round_trip_of_both_networks(tmp_path: Path, flow: PWCNet) -> None:
     torch.manual_seed(1)
     depth = DepthNet(2).to(memory_format=torch.channels_last)

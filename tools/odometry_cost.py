@@ -30,8 +30,8 @@ CAMERA = trianflow.Camera(360.0, 360.0, 309.5, 93.5, 620, 188)
 KEY_FRAMES = 10_000
 # A passage that repeats itself: metres of a period, and key frames in it.
 PERIOD, STEPS = 40.0, 48
-# What the flow is wrong by: alike over so many pixels, and by itself; pixels.
-REACH, ALIKE, ALONE = 16, 0.25, 0.05
+# What refined matches are wrong by: alike over so many pixels, and by itself; pixels.
+REACH, ALIKE, ALONE = 16, 0.1, 0.05
 
 
 def depths(T_wc: Tensor) -> Tensor:

@@ -58,6 +58,7 @@ class MatchConfig(Settings):
     stride: int = Field(
         4, ge=1, description="every n-th row and column is scored at most; more of a small image, to choose from"
     )
+    refine: bool = Field(True, description="bring matches to a fraction of a pixel by aligning patches of the images")
     alpha: float = Field(3.0, gt=0, description="forward-backward difference of a consistent pixel, pixels (paper)")
     beta: float = Field(0.05, ge=0, description="the same as a share of the flow's length (paper)")
 
@@ -83,7 +84,7 @@ class WindowConfig(Settings):
 
     frames: int = Field(8, ge=0, description="key frames adjusted together; 0: each pair by itself")
     points: int = Field(400, ge=50, description="points tracked through them")
-    noise: float = Field(0.35, gt=0, description="of a tracked point, pixels")
+    noise: float = Field(0.15, gt=0, description="of a tracked point whose patches align, pixels")
     radial_sigma: float = Field(
         0.01, ge=0, description="radial distortion that a calibration may have left, in focal lengths; 0: none"
     )
@@ -103,7 +104,7 @@ class OdometryConfig(NetworkConfig):
     scale: Literal["auto", "depth", "structure", "unit"] = Field(
         "auto",
         description="where the length of a step comes from; auto is measured depth alone where it is at hand, else"
-        " structure; depth is measured depth, else that of the network, fused with what the window carries",
+        " structure; depth is measured depth in the window, else that of the network fused with what it carries",
     )
     points: int = Field(3000, ge=50, description="points of the structure that is carried from pair to pair")
     window: WindowConfig = WindowConfig()

@@ -1,6 +1,7 @@
 """Weights of the networks by name: one .safetensors file with a JSON card beside it; import of published checkpoints.
 
-The tensors are called `flow.*` (of `PWCNet`), `depth.*` (of `DepthNet`) or `dispnet.*`, and `pose.*` (of `PoseNet`).
+The tensors are called `flow.*` (of `PWCNet`), `depth.*` (of `DepthNet`) or `dispnet.*`, `pose.*` (of `PoseNet`), and
+`objects.*` (of `ObjPoseNet`).
 What the networks are built with stands in the file itself as well as in the card, so that it works without one; so does
 the order of the colours that they were trained on.
 """
@@ -29,6 +30,7 @@ from trianflow.depth.network import DepthNet
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.files import replacing
 from trianflow.flow.pwc import PWCNet
+from trianflow.pose.objects import ObjPoseNet
 from trianflow.pose.posenet import PoseNet
 
 AnyDepthNet = DepthNet | DispNet
@@ -36,7 +38,7 @@ AnyDepthNet = DepthNet | DispNet
 _FOLDER = "weights"  # of the assets
 _SUFFIX = ".safetensors"
 _CHECKPOINTS = (".pth", ".pt", ".ckpt", ".tar")
-_KINDS = {"flow": PWCNet, "depth": DepthNet, "dispnet": DispNet, "pose": PoseNet}
+_KINDS = {"flow": PWCNet, "depth": DepthNet, "dispnet": DispNet, "pose": PoseNet, "objects": ObjPoseNet}
 
 # Our prefix, the published one by default, and its forms. The flow network lies at the top (stage 1), below
 # `model_pose.model_flow` (stages 2 and 3) or `model_flow` (FlowPoseNet baseline).
@@ -57,8 +59,9 @@ class Weights:
     Attributes:
         name: of the bundled weights, else the file's stem.
         card: what is known of them: `name`, `description`, `networks` (by name, the arguments of the constructor),
-            `data`, `licence`, `sha256`, and further entries; empty where a file has no card.
-        flow, depth, pose: None where the file does not hold them.
+            `data`, `licence`, `sha256`, and further entries, as what `tools/release` adds: `limits`, `recipe` (run and
+            commit) and `figures` (as measured); empty where a file has no card.
+        flow, depth, pose, objects: None where the file does not hold them.
         channels: order of the colours that the networks take: `rgb`, or `bgr` of published checkpoints.
     """
 
@@ -68,6 +71,7 @@ class Weights:
     depth: AnyDepthNet | None
     channels: str = "rgb"
     pose: PoseNet | None = None
+    objects: ObjPoseNet | None = None
 
     def rgb(self) -> Weights:
         """The same networks, but taking RGB: with the first layers turned round where they take BGR."""
@@ -88,6 +92,19 @@ class BundledWeights:
     name: str
     path: Path
     card: dict[str, Any]
+
+
+def from_pretrained(name_or_path: str | Path) -> Weights:
+    """Networks that take RGB, by the name of bundled weights or from a .safetensors file.
+
+    Raises:
+        UsageError, TrianflowError, CheckpointError: as `load_weights`, which leaves the order of the colours as it is.
+
+    Example:
+        >>> from_pretrained("default").channels
+        'rgb'
+    """
+    return load_weights(name_or_path).rgb()
 
 
 def load_weights(name_or_path: str | Path) -> Weights:
@@ -126,9 +143,10 @@ def load_weights(name_or_path: str | Path) -> Weights:
     if not networks:
         raise TrianflowError(f"{path}: holds no weights (tensors {', '.join(f'{kind}.*' for kind in _KINDS)})")
     flow, depth = _pair(networks)
-    pose = dict(networks.items()).get("pose")
+    pose, objects = (dict(networks.items()).get(kind) for kind in ("pose", "objects"))
     assert pose is None or isinstance(pose, PoseNet)
-    return Weights(name, card, flow, depth, channels, pose)
+    assert objects is None or isinstance(objects, ObjPoseNet)
+    return Weights(name, card, flow, depth, channels, pose, objects)
 
 
 def save_weights(
@@ -138,12 +156,13 @@ def save_weights(
     card: Mapping[str, Any],
     dtype: torch.dtype = torch.float32,
     pose: PoseNet | None = None,
+    objects: ObjPoseNet | None = None,
 ) -> dict[str, Any]:
     """Write a weight file and its card; files of these names are replaced at once, never half.
 
     Args:
         path: ends in .safetensors; the card gets the same name with .json.
-        flow, depth, pose: at least one; on any device.
+        flow, depth, pose, objects: at least one; on any device.
         card: see `Weights`; `networks`, `sha256` and, where it is missing, `name` are filled in. `channels` is to be
             `bgr` for networks that take BGR.
         dtype: of the weights in the file; vectors (biases, statistics) stay float32, which costs nothing.
@@ -159,7 +178,7 @@ def save_weights(
     if path.suffix != _SUFFIX:
         raise UsageError(f"{path}: weight files end in {_SUFFIX}")
     depth_kind = "dispnet" if isinstance(depth, DispNet) else "depth"
-    held = (("flow", flow), (depth_kind, depth), ("pose", pose))
+    held = (("flow", flow), (depth_kind, depth), ("pose", pose), ("objects", objects))
     networks = nn.ModuleDict({kind: network for kind, network in held if network is not None})
     if not networks:
         raise UsageError(f"{path}: weights need at least one network")
@@ -170,6 +189,8 @@ def save_weights(
         arguments[depth_kind] = {"scales": depth.scales}
     if pose is not None:
         arguments["pose"] = pose.arguments
+    if objects is not None:
+        arguments["objects"] = objects.arguments
     state = {key: _stored(value, dtype) for key, value in networks.state_dict().items()}
     broken = [key for key, value in state.items() if not torch.isfinite(value).all()]
     if broken:

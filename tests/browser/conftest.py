@@ -12,9 +12,9 @@ from tests.browser.devices import DESKTOP, find_browser, start_browser
 from trianflow.visualization.html_page import Page
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium as the system has it."""
+    """Chromium as the system has it; its event loop ends with the module, as other tests start their own."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
     path = find_browser()
     if path is None:

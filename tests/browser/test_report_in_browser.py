@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from tests.browser.devices import DESKTOP, PHONE
 from tests.visualization.html_pages import a_page, a_row, a_view, some_thumbnails
+from trianflow.visualization.html_page import Table
 from trianflow.visualization.html_run import Curve, RunView
 from trianflow.visualization.html_thumbnails import Thumbnails
 
@@ -176,6 +178,18 @@ def test_the_whole_path_is_in_view(page: Any, name: str) -> None:
     assert page.evaluate("scene.view.pitch") == pytest.approx(expected)
 
 
+def test_a_cloud_ahead_is_seen_from_behind_the_cameras(open_page: Open) -> None:
+    """A short path to the right, and a wall three times as far away: not from behind the wall."""
+    view = a_view(NUMBER, truth=False)
+    view.T_wc = np.tile(np.eye(4), (NUMBER, 1, 1))
+    view.T_wc[:, 0, 3] = np.linspace(0, 1, NUMBER)
+    view.cloud = np.random.default_rng(0).uniform([-2, -1, 2.9], [3, 1, 3.1], (2000, 3))
+    page = open_page(a_page(NUMBER, view=view))
+    assert abs(page.evaluate("scene.view.yaw")) <= np.pi / 4
+    screen = np.array(page.evaluate("[...scene.screen()]")).reshape(-1, 2)
+    assert screen[-1, 0] > screen[0, 0]  # to the right
+
+
 def test_from_above_right_is_right_and_forward_is_up(page: Any) -> None:
     page.get_by_role("button", name="Above").click()
     settled(page)
@@ -279,6 +293,31 @@ def test_numbers_that_are_not_known(open_page: Open) -> None:
     settled(page)
     assert page.locator(".plot output").nth(1).inner_text() == "–"
     assert page.locator("#color option").count() == 2  # no colours by an error that is not known
+
+
+def test_facts_of_a_frame_of_a_video(open_page: Open) -> None:
+    """Its number stands there once, its place in digits that all mean something."""
+    view = a_view(12)
+    for given in view.rows:
+        given["name"] = f"a_long_name_of_a_video.mp4#{given['index']}"  # type: ignore[index]
+    view.T_wc[3, :3, 3] = [-12.34567, 0.000001, 40]
+    page = open_page(a_page(12, view=view))
+    page.evaluate("look(3)")
+    settled(page)
+    facts = page.locator("#facts").inner_text()
+    assert "#3" not in facts
+    assert "−12.35, 0.00, 40.00 m (right, up, forward)" in facts
+
+
+def test_tables_on_a_phone_break_no_word(open_page: Open) -> None:
+    rows = [["RPE, translation (m)", "0.00737", "0.00587", "0.00446", "0.0293"]]
+    table = Table("Pose error", rows, ("", "rmse", "mean", "median", "max"))
+    page = open_page(replace(a_page(NUMBER), accuracy=[table]), **PHONE)
+    head, box = page.locator("tbody th").first, page.locator(".wide").first
+    assert head.evaluate("(th) => th.scrollWidth <= th.clientWidth")
+    words = "(th) => { const r = document.createRange(); r.setStart(th.firstChild, 5); r.setEnd(th.firstChild, 16);"
+    assert head.evaluate(words + " return r.getClientRects().length }") == 1  # "translation" is on one line
+    assert box.evaluate("(e) => e.scrollWidth <= e.clientWidth")
 
 
 @pytest.mark.parametrize("number", [1, 2])

@@ -166,7 +166,7 @@ def test_of_many_problems_the_first_are_told(
     (scene / "cam.txt").write_text("60 0 32\n0 60 32\n0 0 1\n")
     done = trianflow("prepare", "folder", tmp_path / "folder", tmp_path / "out", *SMALL)
     assert done.code == 1
-    assert "1 frames written" in done.out
+    assert "out: 1 sequence, 1 frame written, 0 left out" in done.out
     assert "more: --json lists them all" in done.err
 
 

@@ -59,3 +59,19 @@ def test_kill_leaves_a_readable_trajectory(drive: Path, tmp_path: Path, started)
     assert len(tum) - len(kitti) in (0, 1)  # the row of one file is written after that of the other
     np.testing.assert_allclose(tum.times, np.arange(len(tum)) / 10)
     assert report_of(out)["state"] == "running"
+
+
+def test_interrupt_tells_what_was_written_and_what_was_not(drive: Path, tmp_path: Path, started) -> None:
+    out, words = tmp_path / "a", ["--preset", "fast", "--report", "--overlay", tmp_path / "place" / "seen.mp4"]
+    process = started("vo", many_frames(drive, 3000), "--out", out, *words, cwd=tmp_path)
+    wait_for_rows(process, out / "trajectory.tum", 1)
+    (tmp_path / "place").rmdir()
+    wait_for_rows(process, out / "trajectory.tum", 12)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    (stopped,) = (line for line in err.splitlines() if line.startswith("stopped after"))
+    files = stopped.partition(f"{out}: ")[2].split(", ")
+    assert set(files) == {path.name for path in out.iterdir()}
+    assert "report.html" in files
+    assert "seen.mp4: cannot write the video: OpenCV cannot open it" in err

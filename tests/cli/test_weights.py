@@ -1,4 +1,4 @@
-"""`trianflow weights`: list, show, import."""
+"""`trianflow weights`: list, show, verify, import."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from trianflow import weights
 from trianflow.errors import TrianflowError
@@ -39,6 +40,28 @@ def test_import_and_show(published: Path, tmp_path: Path, trianflow) -> None:
     assert rows["networks"] == '{"flow": {"normalize_features": false}}'
     assert rows["sha256"] == card["sha256"]
     assert "depth network" not in rows
+
+
+def test_verify(published: Path, tmp_path: Path, trianflow) -> None:
+    result = trianflow("weights", "verify")
+    assert (result.code, result.err) == (0, "")
+    assert "default: flow, sha256 as on its card\n" in result.out
+    good, bad, broken = (tmp_path / f"{name}.safetensors" for name in ("good", "bad", "broken"))
+    for file in (good, bad):
+        assert trianflow("weights", "import", published, "-q", "--out", file).code == 0
+    content = bytearray(bad.read_bytes())
+    content[-1] ^= 1
+    bad.write_bytes(content)
+    state = load_file(good)
+    state["flow.decoder.conv2_0.0.bias"][0] = torch.nan
+    save_file(state, broken)
+    result = trianflow("weights", "verify", good, bad, broken, "nowhere")
+    assert result.code == 1
+    assert result.out == f"{good}: flow, sha256 as on its card\n"
+    assert f"{bad}: damaged" in result.err
+    assert f"{broken}: NaN or infinite numbers in " in result.err
+    assert "no bundled weights are called 'nowhere'" in result.err
+    assert "3 of 4 weights are not whole" in result.err
 
 
 def test_import_lands_beside_the_checkpoint(published: Path, trianflow) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,14 @@ def test_a_truth_that_does_not_fit_is_not_drawn(tmp_path: Path) -> None:
     assert "cannot compare with the truth" in (tmp_path / "report.html").read_text("utf-8")
 
 
+def test_without_matplotlib_the_rest_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    run = run_odometry(slide(3), CAMERA, FAST, tmp_path, observers=[HtmlReport()])
+    assert run.problems == ["plots need matplotlib: pip install matplotlib"]
+    assert {"trajectory.tum", "report.html"} <= set(run.files)
+    assert "plots need matplotlib" in (tmp_path / "report.html").read_text("utf-8")
+
+
 class Cloud:
     """An observer that writes a point one unit ahead of every camera."""
 
@@ -116,7 +125,10 @@ class Cloud:
     def finish(self, run: OdometryRun, odometry: VisualOdometry) -> list[str]:
         points = run.trajectory.positions + run.trajectory.T_wc[:, :3, 2]
         write_ply(self.path, points, np.full((len(points), 3), 7, np.uint8))
-        return [str(self.path)]
+        return [run.named(self.path)]
+
+    def abandon(self) -> None:
+        pass
 
 
 def test_the_cloud_moves_with_the_trajectory(tmp_path: Path) -> None:
@@ -134,6 +146,15 @@ def test_the_cloud_of_an_earlier_run_is_not_shown(tmp_path: Path) -> None:
     write_ply(tmp_path / "cloud.ply", np.zeros((5, 3)), np.zeros((5, 3), np.uint8))
     run_odometry(slide(3), CAMERA, FAST, tmp_path, observers=[HtmlReport(cloud=tmp_path / "cloud.ply")])
     assert data_of(tmp_path)["cloud"]["points"] == ""
+
+
+def test_another_cloud_of_the_same_name_is_not_shown(tmp_path: Path) -> None:
+    for name in ("mine", "other", "run"):
+        (tmp_path / name).mkdir()
+    mine, other = tmp_path / "mine" / "cloud.ply", tmp_path / "other" / "cloud.ply"
+    write_ply(mine, np.zeros((5, 3)), np.zeros((5, 3), np.uint8))
+    run_odometry(slide(3), CAMERA, FAST, tmp_path / "run", observers=[Cloud(other), HtmlReport(cloud=mine)])
+    assert data_of(tmp_path / "run")["cloud"]["points"] == ""
 
 
 def test_measured_depth_is_in_metres(tmp_path: Path) -> None:

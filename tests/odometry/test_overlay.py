@@ -14,8 +14,10 @@ from tests.odometry.test_run import CAMERA, FAST, frames
 from trianflow.data.frames import Frame
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.odometry.overlay import Layout, Overlay
+from trianflow.odometry.pair import Seen
 from trianflow.odometry.run import run_odometry
-from trianflow.odometry.video_file import VideoFileWriter
+from trianflow.odometry.step import Step
+from trianflow.odometry.video_file import VideoFileWriter, _count
 from trianflow.visualization import overlay as draw
 
 
@@ -35,7 +37,7 @@ def with_depth(number: int) -> Iterator[Frame]:
         yield replace(frame, depth=np.full((96, 160), 4.0, np.float32))
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".avi"])
 def test_a_picture_for_every_frame(tmp_path: Path, suffix: str) -> None:
     video = tmp_path / "new" / f"out{suffix}"
     run = run_odometry(frames(6), CAMERA, FAST, tmp_path / "run", observers=[Overlay(video)])
@@ -98,6 +100,36 @@ def test_frames_that_cannot_be_used_are_shown_as_such(tmp_path: Path, monkeypatc
     assert texts.count("bridged") == 3
 
 
+def test_frames_before_the_first_image_are_kept_without_their_depth(tmp_path: Path) -> None:
+    overlay, kept = Overlay(tmp_path / "out.mp4"), []
+
+    def blind() -> Iterator[Frame]:
+        yield from (replace(frame, image=None) for frame in with_depth(3))
+
+    def on_step(*_: object) -> None:
+        kept.append([(frame.image, frame.depth) for frame, _ in overlay._early])
+
+    run_odometry(blind(), CAMERA, FAST, tmp_path / "run", on_step=on_step, observers=[overlay])
+    assert kept[-1] == [(None, None)] * 3
+
+
+def test_a_video_that_fails_leaves_no_half_of_itself(tmp_path: Path) -> None:
+    video = tmp_path / "out.mp4"
+    made: list[Path] = []
+
+    class Breaking(Overlay):
+        def _picture(self, layout: Layout, seen: Seen | None, frame: Frame, step: Step) -> np.ndarray:
+            if frame.index == 11:
+                made.extend(tmp_path.glob(".out.part.mp4"))
+                raise MemoryError
+            return super()._picture(layout, seen, frame, step)
+
+    run = run_odometry(frames(13), CAMERA, FAST, tmp_path / "run", observers=[Breaking(video)])
+    assert run.problems == ["Breaking at frame 11 has failed: MemoryError: no reason given"]
+    assert made, "it had been begun"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
 def test_no_image_at_all(tmp_path: Path) -> None:
     blind = [Frame(i, i / 10, None, problem="gone") for i in range(3)]
     run = run_odometry(blind, CAMERA, FAST, tmp_path / "run", observers=[Overlay(tmp_path / "out.mp4")])
@@ -118,7 +150,9 @@ def test_an_interrupted_run_leaves_a_video(tmp_path: Path, number: int) -> None:
     assert len(pictures(video)) == number
 
 
-@pytest.mark.parametrize(("name", "said"), [("a.txt", "ends in .mp4 or .avi"), ("a", "ends in"), ("b.mp4", "a folder")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("a.txt", "ends in one of .mp4, .webm, .avi$"), ("a", "ends in"), ("b.mp4", "a folder")]
+)
 def test_names_that_are_no_video(tmp_path: Path, name: str, said: str) -> None:
     (tmp_path / "b.mp4").mkdir()
     with pytest.raises(UsageError, match=said):
@@ -137,6 +171,19 @@ def test_what_cannot_be_written_is_a_problem_and_the_run_goes_on(tmp_path: Path)
     assert "out.mp4: cannot write the video: OpenCV cannot open it" in run.problems[0]
 
 
+def test_pictures_that_a_webm_lacks_are_noticed(tmp_path: Path) -> None:
+    """It has no index: OpenCV goes by how long the file says that it plays."""
+    video = VideoFileWriter(tmp_path / "out.webm")
+    for i in range(30):
+        noise = np.random.default_rng(i).integers(0, 255, (64, 96, 3), np.uint8)
+        video.write(noise, i / 10)
+    video.close()
+    data = (tmp_path / "out.webm").read_bytes()
+    (tmp_path / "half.webm").write_bytes(data[: len(data) // 2])
+    assert _count(tmp_path / "out.webm") == 30
+    assert 5 < _count(tmp_path / "half.webm") < 20
+
+
 def test_lost_pictures_are_noticed_and_the_old_video_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "out.mp4"
     path.write_text("old")
@@ -150,9 +197,18 @@ def test_lost_pictures_are_noticed_and_the_old_video_stays(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize(
-    ("times", "rate"), [([0, 0.05, 0.1], 20), ([3, 3], 10), ([0, 100], 1), ([0, 0.001], 60), ([7], 10)]
+    ("times", "rate"),
+    [
+        ([0, 0.05, 0.1], 20),
+        ([0, 5, *(5 + 0.05 * i for i in range(1, 15))], 20),  # a camera that starts slowly
+        ([0, *(0.05 * i for i in range(12))], 20),
+        ([3, 3], 10),
+        ([0, 100], 1),
+        ([0, 0.001], 60),
+        ([7], 10),
+    ],
 )
-def test_rate_is_that_of_the_first_two(tmp_path: Path, times: list[float], rate: float) -> None:
+def test_rate_is_that_of_the_median_step_of_the_first_ten(tmp_path: Path, times: list[float], rate: float) -> None:
     video = VideoFileWriter(tmp_path / "a.mp4")
     for time in times:
         video.write(np.full((64, 96, 3), 90, np.uint8), time)

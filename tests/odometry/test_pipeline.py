@@ -128,6 +128,32 @@ def test_the_structure_overrules_two_view_geometry_that_it_contradicts(monkeypat
     assert ate_share(world, odometry.trajectory) < 5e-3
 
 
+def let_two_view_geometry_fail(odometry, monkeypatch):
+    """From here on, in every pair."""
+    compare = odometry._solver.compare
+
+    def failing(flow, structure, refiner):
+        pair = compare(flow, structure, refiner)
+        status = torch.full_like(pair.view.status, int(TwoViewStatus.NO_CONSENSUS))
+        return dataclasses.replace(pair, view=dataclasses.replace(pair.view, status=status))
+
+    monkeypatch.setattr(odometry._solver, "compare", failing)
+
+
+def test_known_structure_carries_on_where_two_view_geometry_fails(monkeypatch):
+    """Poses of known points make key frames, and the depths of new points."""
+    world = Corridor(drive(24))
+    odometry = VisualOdometry(CAMERA, CONFIG, world)
+    frames = world.frames()
+    steps = [odometry.track(f) for f in frames[:6]]
+    let_two_view_geometry_fail(odometry, monkeypatch)
+    keys = [s.key_frame for s in steps]
+    steps = [odometry.track(f) for f in frames[6:]]
+    assert {(s.status, s.scale_source) for s in steps} == {(StepStatus.PNP, "structure")}
+    assert len({s.key_frame for s in steps}) > 10 > len(set(keys))
+    assert ate_share(world, odometry.trajectory) < 5e-3
+
+
 class KnownPose:
     """A pose network that is right but for its unit."""
 
@@ -316,14 +342,7 @@ def test_a_key_frame_without_a_pose_is_found_by_predicted_depth(monkeypatch):
     """Where two-view geometry fails, the pose comes from the predicted depth."""
     world = Corridor(drive(4))
     odometry = VisualOdometry(CAMERA, DEPTH, world, Predicted(world))
-    compare = odometry._solver.compare
-
-    def failing(flow, structure):
-        pair = compare(flow, structure)
-        status = torch.full_like(pair.view.status, int(TwoViewStatus.NO_CONSENSUS))
-        return dataclasses.replace(pair, view=dataclasses.replace(pair.view, status=status))
-
-    monkeypatch.setattr(odometry._solver, "compare", failing)
+    let_two_view_geometry_fail(odometry, monkeypatch)
     steps = [odometry.track(f) for f in world.frames()]
     assert {(s.status, s.scale_source) for s in steps[1:]} == {(StepStatus.PNP, "network")}
     np.testing.assert_allclose(odometry.trajectory.T_wc, world.T_wc, atol=0.02)

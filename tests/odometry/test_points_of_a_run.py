@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +15,8 @@ from scipy.spatial import cKDTree
 from tests.odometry.corridor import CAMERA, CONFIG, GRID, Corridor, drive
 from tests.odometry.slide import Slide
 from trianflow.config import OdometryConfig
-from trianflow.data.frames import open_frames
+from trianflow.data.frames import Frame, open_frames
+from trianflow.errors import UsageError
 from trianflow.geometry.camera import Camera
 from trianflow.odometry.cloud import CloudWriter
 from trianflow.odometry.colmap import ColmapWriter
@@ -57,7 +60,7 @@ def scale_of(outcome: OdometryRun) -> float:
 def test_a_cloud_lies_on_the_walls_in_the_scale_of_the_trajectory(tmp_path: Path) -> None:
     outcome = run(tmp_path, CloudWriter(tmp_path / "cloud.ply"))
     assert outcome.problems == []
-    assert outcome.files[-1] == str(tmp_path / "cloud.ply")
+    assert outcome.files[-1] == "cloud.ply"
     points, color = read(tmp_path / "cloud.ply")
     assert len(points) > 1000
     off = off_the_walls(scale_of(outcome) * points)
@@ -66,12 +69,16 @@ def test_a_cloud_lies_on_the_walls_in_the_scale_of_the_trajectory(tmp_path: Path
     assert (color == color[:, :1]).all()  # grey
 
 
-def test_metres_that_become_known_late_scale_the_cloud_as_the_trajectory(tmp_path: Path) -> None:
-    speed = tmp_path / "speed.txt"
+def late_metres(folder: Path) -> OdometryConfig:
+    """Speeds that are known from the tenth frame on."""
+    speed = folder / "speed.txt"
     way = np.linalg.norm(np.diff(WORLD.T_wc[:, :3, 3], axis=0), axis=1)
     speed.write_text("".join(f"{0.1 * i + 0.05} {w / 0.1}\n" for i, w in enumerate(way) if i > 8))
-    config = CONFIG.model_copy(update={"speed": str(speed)})
-    outcome = run(tmp_path, CloudWriter(tmp_path / "cloud.ply"), config=config)
+    return CONFIG.model_copy(update={"speed": str(speed)})
+
+
+def test_metres_that_become_known_late_scale_the_cloud_as_the_trajectory(tmp_path: Path) -> None:
+    outcome = run(tmp_path, CloudWriter(tmp_path / "cloud.ply"), config=late_metres(tmp_path))
     assert outcome.report.unit == "metres"
     assert scale_of(outcome) == pytest.approx(1, abs=0.03)
     off = off_the_walls(read(tmp_path / "cloud.ply")[0])
@@ -103,6 +110,21 @@ def test_no_points_is_a_problem_where_a_cloud_was_asked_for(tmp_path: Path) -> N
         assert not (tmp_path / "cloud.ply").exists()
 
 
+def test_a_cloud_that_fails_leaves_none_of_an_earlier_run(tmp_path: Path) -> None:
+    path = tmp_path / "cloud.ply"
+    standing = Corridor(np.tile(np.eye(4), (4, 1, 1)))
+    for i, world in enumerate((WORLD, standing)):
+        outcome = run_odometry(
+            world.frames(),
+            CAMERA,
+            CONFIG,
+            tmp_path / str(i),
+            estimators=Estimators(world),
+            observers=[CloudWriter(path)],
+        )
+        assert (len(outcome.problems), path.exists()) == ((0, True), (1, False))[i]
+
+
 def test_colmap_reprojects_within_a_pixel(tmp_path: Path) -> None:
     outcome = run(tmp_path, ColmapWriter(tmp_path / "model"))
     assert outcome.problems == []
@@ -126,6 +148,51 @@ def test_colmap_reprojects_within_a_pixel(tmp_path: Path) -> None:
     assert names == {path.name for path in (tmp_path / "model" / "images").iterdir()}
 
 
+def pictures(model: Path) -> set[str]:
+    return {path.name for path in (model / "images").iterdir()}
+
+
+def test_colmap_replaces_an_earlier_run_and_nothing_else(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    run(tmp_path, ColmapWriter(model))
+    assert len(pictures(model)) > 5
+    ColmapWriter(model)  # of a run that never begins
+    assert len(pictures(model)) > 5
+    few = Corridor(WORLD.T_wc[:2])
+    frames = (replace(frame, index=100 + frame.index) for frame in few.frames())
+    run_odometry(frames, CAMERA, CONFIG, tmp_path, estimators=Estimators(few), observers=[ColmapWriter(model)])
+    assert pictures(model) <= {"000100.jpg", "000101.jpg"}
+    (model / "images" / "mine.jpg").touch()
+    with pytest.raises(UsageError, match="images holds other files; name another folder"):
+        ColmapWriter(model)
+    (model / "images" / "mine.jpg").unlink()
+    (model / "images.txt").write_text("# Image list with two lines of data per image:\n")
+    with pytest.raises(UsageError, match="holds a reconstruction already; name another folder"):
+        ColmapWriter(model)
+
+
+def test_colmap_without_points_has_poses_and_a_problem(tmp_path: Path) -> None:
+    standing, model = Corridor(np.tile(np.eye(4), (4, 1, 1))), tmp_path / "model"
+    outcome = run_odometry(
+        standing.frames(), CAMERA, CONFIG, tmp_path, estimators=Estimators(standing), observers=[ColmapWriter(model)]
+    )
+    assert outcome.problems == [f"{model}: no points: not one was seen from places far enough apart"]
+    assert outcome.files[-1] == "model/"
+    assert (model / "images.txt").is_file()
+
+
+def test_colmap_keeps_its_observations_without_room_for_more(tmp_path: Path) -> None:
+    writer = ColmapWriter(tmp_path / "model")
+    run(tmp_path, writer)
+    points = (tmp_path / "model" / "points3D.txt").read_text().splitlines()[1:]
+    assert len(points) > 500
+    assert sum(len(part.X) for part in writer._parts) >= len(points)
+    for part in writer._parts:
+        assert part.p.dtype == np.float32
+        assert len(part.p) == part.count.sum()
+        assert (part.count < 10).any()
+
+
 def test_a_mesh_lies_on_the_walls(tmp_path: Path) -> None:
     pytest.importorskip("open3d")
     from trianflow.odometry.mesh import MeshWriter
@@ -141,13 +208,49 @@ def test_a_mesh_lies_on_the_walls(tmp_path: Path) -> None:
         assert np.quantile(off, 0.9) < 0.3
 
 
-def test_a_mesh_without_depth_says_what_it_takes(tmp_path: Path) -> None:
+def test_a_mesh_does_without_a_huge_depth(tmp_path: Path) -> None:
     pytest.importorskip("open3d")
     from trianflow.odometry.mesh import MeshWriter
 
-    (problem,) = run(tmp_path, MeshWriter(tmp_path / "mesh.ply")).problems
-    assert "a mesh needs depth: measured with --depth DIR" in problem
-    assert not (tmp_path / "mesh.ply").exists()
+    def bogus() -> Iterator[Frame]:
+        for frame in WORLD.frames(True):
+            assert frame.depth is not None
+            depth = frame.depth.copy()
+            depth[:8, :8] = 1e6
+            yield replace(frame, depth=depth)
+
+    writer = MeshWriter(tmp_path / "mesh.ply")
+    outcome = run_odometry(bogus(), CAMERA, CONFIG, tmp_path, estimators=Estimators(WORLD), observers=[writer])
+    assert outcome.problems == []
+    off = off_the_walls(read_ply(tmp_path / "mesh.ply").vertices)
+    assert np.quantile(off, 0.9) < 0.3
+
+
+def test_a_mesh_of_the_flow_where_there_is_no_depth(tmp_path: Path) -> None:
+    pytest.importorskip("open3d")
+    from trianflow.odometry.mesh import MeshWriter
+
+    for config, unit in ((CONFIG, "arbitrary"), (late_metres(tmp_path), "metres")):
+        outcome = run(tmp_path, MeshWriter(tmp_path / "mesh.ply"), config=config)
+        assert (outcome.problems, outcome.report.unit) == ([], unit)
+        mesh = read_ply(tmp_path / "mesh.ply")
+        assert len(mesh.faces) > 5000
+        off = off_the_walls(scale_of(outcome) * mesh.vertices)
+        assert np.median(off) < 0.15
+        assert np.quantile(off, 0.9) < 0.4
+
+
+def test_a_standing_camera_makes_no_mesh(tmp_path: Path) -> None:
+    pytest.importorskip("open3d")
+    from trianflow.odometry.mesh import MeshWriter
+
+    path, standing = tmp_path / "mesh.ply", Corridor(np.tile(np.eye(4), (4, 1, 1)))
+    path.write_text("of an earlier run")
+    outcome = run_odometry(
+        standing.frames(), CAMERA, CONFIG, tmp_path, estimators=Estimators(standing), observers=[MeshWriter(path)]
+    )
+    assert outcome.problems == [f"{path}: no mesh: nothing was seen from places far enough apart"]
+    assert not path.exists()
 
 
 def resident() -> float:
@@ -169,7 +272,7 @@ def test_five_thousand_frames_in_flat_memory(tmp_path: Path) -> None:
         writer.observe(odometry, SimpleNamespace(index=i, depth=None), step)  # type: ignore[arg-type]
         if i in (1000, 3000, 4999):
             memory[i] = resident()
-    outcome = SimpleNamespace(trajectory=Trajectory(np.arange(5000.0), odometry.key_poses))
+    outcome = SimpleNamespace(trajectory=Trajectory(np.arange(5000.0), odometry.key_poses), named=str)
     writer.finish(outcome, odometry)  # type: ignore[arg-type]
     points = read(tmp_path / "cloud.ply")[0]
     assert 2000 < len(points) <= 20_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 from trianflow.config import OdometryConfig
-from trianflow.data.frames import Frame, open_frames
+from trianflow.data.frames import Frame, FrameSource, open_frames
 from trianflow.errors import TrianflowError
 from trianflow.geometry.camera import Camera
 from trianflow.odometry import run as module
-from trianflow.odometry.run import prepare_output, run_odometry
+from trianflow.odometry.pipeline import VisualOdometry
+from trianflow.odometry.run import Interrupted, OdometryRun, prepare_output, run_odometry
+from trianflow.odometry.step import Step
 from trianflow.trajectory import Trajectory
 
 CAMERA = Camera(150.0, 150.0, 79.5, 47.5, 160, 96)
@@ -98,6 +100,95 @@ def test_what_is_done_survives(tmp_path: Path, error: BaseException, done: int) 
     assert state(tmp_path) == ("interrupted" if interrupted else "failed")
     assert json.loads((tmp_path / "report.json").read_text())["error"] == ("" if interrupted else "lightning")
     assert (tmp_path / "trajectory.png").read_bytes().startswith(b"\x89PNG")
+
+
+class Writer:
+    """An observer that writes how many frames it has seen; it raises at a frame, or at the end."""
+
+    def __init__(self, path: Path, error: Exception | None = None, at: int | None = None) -> None:
+        self.path, self._error, self._at = path, error, at
+        self.seen, self.abandoned = 0, 0
+
+    def observe(self, odometry: VisualOdometry, frame: Frame, step: Step) -> None:
+        if self._error is not None and frame.index == self._at:
+            raise self._error
+        self.seen += 1
+
+    def finish(self, run: OdometryRun, odometry: VisualOdometry) -> list[str]:
+        if self._error is not None:
+            raise self._error
+        self.path.write_text(str(self.seen))
+        return [run.named(self.path)]
+
+    def abandon(self) -> None:
+        self.abandoned += 1
+        raise OSError("still no room")
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), cv2.error("odd"), MemoryError(), TrianflowError("no")])
+def test_an_observer_that_fails_ends_neither_the_run_nor_the_others(tmp_path: Path, error: Exception) -> None:
+    early, late, good = Writer(tmp_path / "a", error, 1), Writer(tmp_path / "b", error), Writer(tmp_path / "c")
+    run = run_odometry(frames(4), CAMERA, FAST, tmp_path, observers=[early, late, good])
+    assert rows(tmp_path) == [4, 4, 4]
+    assert run.report.state == "complete"
+    assert (early.seen, late.seen, (tmp_path / "c").read_text()) == (1, 4, "4")
+    assert (early.abandoned, late.abandoned, good.abandoned) == (1, 1, 0)
+    assert run.files[-1] == "c"
+    if isinstance(error, TrianflowError):
+        assert run.problems == ["no", "no"]
+    else:
+        said = f" has failed: {type(error).__name__}: {str(error) or 'no reason given'}"
+        assert run.problems == [f"Writer at frame 1{said}", f"Writer{said}"]
+
+
+def test_an_interrupted_run_tells_what_was_done(tmp_path: Path) -> None:
+    def stop(frame: Frame, *_: object) -> None:
+        if frame.index == 2:
+            raise KeyboardInterrupt
+
+    observers = [Writer(tmp_path / "a", ValueError("bad")), Writer(tmp_path / "b")]
+    with pytest.raises(Interrupted) as caught:
+        run_odometry(frames(4), CAMERA, FAST, tmp_path, on_step=stop, observers=observers)
+    assert caught.value.run.problems == ["Writer has failed: ValueError: bad"]
+    assert caught.value.run.files == ["trajectory.tum", "trajectory.kitti", "report.json", "trajectory.png", "b"]
+
+
+def test_a_picture_that_fails_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "_draw", full)
+    run = run_odometry(frames(2), CAMERA, FAST, tmp_path, observers=[Writer(tmp_path / "a")])
+    assert run.problems == ["trajectory.png has failed: OSError: [Errno 28] No space left on device"]
+    assert run.files[-1] == "a"
+
+
+@pytest.mark.parametrize("is_run", [False, True])
+def test_the_cloud_of_an_earlier_run_goes_with_it(tmp_path: Path, is_run: bool) -> None:
+    (tmp_path / "cloud.ply").write_text("of an earlier run, or of somebody else")
+    if is_run:
+        (tmp_path / "report.json").write_text("{}")
+    run_odometry(frames(2), CAMERA, FAST, tmp_path)
+    assert (tmp_path / "cloud.ply").exists() is not is_run
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("webcam", "rtrtrt"), ("video", "rrtrtt")])
+def test_a_live_camera_is_tracked_before_it_is_read_again(tmp_path: Path, kind: str, expected: str) -> None:
+    events: list[str] = []
+
+    class Source(FrameSource):
+        def __iter__(self) -> Iterator[Frame]:
+            return self._read(range(3))
+
+        def _read(self, indices: Iterable[int]) -> Iterator[Frame]:
+            for frame in frames(3):
+                events.append("r")
+                yield frame
+
+    source = Source(tmp_path, "source", start=0, end=None, stride=1)
+    source.kind = kind
+    run_odometry(source, CAMERA, FAST, tmp_path / "out", on_step=lambda *_: events.append("t"))
+    assert "".join(events) == expected
 
 
 def test_report_is_saved_while_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

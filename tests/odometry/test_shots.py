@@ -33,6 +33,12 @@ def test_edges_of_a_step_but_none_of_a_slanted_plane() -> None:
     assert not without_edges(np.zeros((1, 1), np.float32)).any()
 
 
+def test_a_window_that_knows_depths_from_the_start_is_in_metres() -> None:
+    found = shots(Corridor(drive(12)), CONFIG.model_copy(update={"scale": "depth"}))
+    assert len(found) > 5
+    assert {shot.metres for _, shot in found} == {1.0}
+
+
 def test_where_shots_stand() -> None:
     """Slow frames between key frames are taken too, and moved with these."""
     world = Corridor(drive(20, speed=0.1))
@@ -57,8 +63,9 @@ def test_no_depth_and_depth_that_is_not_used() -> None:
 
 
 def test_the_unit_of_depth_is_told_as_soon_as_it_is_known() -> None:
+    """Where height is given beside depth, both are measured first."""
     world = Corridor(drive(12))
-    found = shots(world, CONFIG.model_copy(update={"scale": "depth"}))
+    found = shots(world, CONFIG.model_copy(update={"scale": "depth", "camera_height": 1.6}))
     assert found[0][1].metres is None
     known = [shot for _, shot in found if shot.metres is not None]
     assert len(known) > 5

@@ -24,11 +24,12 @@ from trianflow.odometry.preparation import Prepared
 from trianflow.pose.direct import Alignment, AlignmentStatus, align
 
 STREET, ROOM = Camera.from_fov(416, 128, 80.0), Camera.from_fov(320, 240, 70.0)
+VIDEO = {"street": Camera.from_fov(832, 256, 80.0), "room": Camera.from_fov(640, 480, 70.0)}
 
 
-def rendered(kind, path, fps: float, seed: int) -> RenderedPair:
+def rendered(kind, path, fps: float, seed: int, camera: Camera | None = None) -> RenderedPair:
     scene = make_scene(kind, seed, length=40.0)
-    camera = STREET if kind == "street" else ROOM
+    camera = camera or (STREET if kind == "street" else ROOM)
     T_wc = camera_path(path, scene, 2, fps, seed)
     times = torch.tensor([[0, 1 / fps]])
     return render_pairs([scene], T_wc[None], times, camera.K()[None], camera.height, camera.width)
@@ -48,10 +49,10 @@ def aligned(pair: RenderedPair, start: torch.Tensor | None = None, **options) ->
 
 @pytest.mark.parametrize(
     ("kind", "path", "fps", "seed"),
-    [("street", "driving", 40.0, 1), ("street", "driving", 40.0, 2), ("room", "driving", 8.0, 2)],
+    [("street", "driving", 40.0, 1), ("room", "driving", 8.0, 0)],
 )
 def test_small_motion_from_the_identity(kind, path, fps: float, seed: int) -> None:
-    pair = rendered(kind, path, fps, seed)
+    pair = rendered(kind, path, fps, seed, VIDEO[kind])
     found = aligned(pair, huber=0.002)
     angle, share = errors(found.T_ba[0], pair.T_ba[0])
     assert int(found.status) == AlignmentStatus.CONVERGED
@@ -69,6 +70,23 @@ def test_large_motion_from_a_start_that_is_a_fifth_off(kind, seed: int) -> None:
     assert found.found.all()
     assert angle < 0.02
     assert share < 0.005
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "small", "large"), [("street", 40.0, 10.0), ("room", 8.0, 3.0)])
+def test_every_pair_at_the_size_of_video(kind, small: float, large: float) -> None:
+    """The first eight, none chosen. In pictures of half the size 7 of these 32 miss half a percent."""
+    for seed in range(8):
+        near, far = (rendered(kind, "driving", fps, seed, VIDEO[kind]) for fps in (small, large))
+        wrong = far.T_ba.clone()
+        wrong[:, :3, 3] *= 1.2
+        for pair, start in ((near, None), (far, wrong.float())):
+            with torch.no_grad():
+                found = aligned(pair, start, huber=0.002)
+            angle, share = errors(found.T_ba[0], pair.T_ba[0])
+            assert found.found.all()
+            assert angle < 0.02, seed
+            assert share < 0.005, seed
 
 
 def test_a_pose_network_is_refined_on_the_finest_level_alone() -> None:

@@ -250,3 +250,36 @@ def test_networks_see_the_inputs_and_losses_the_images(drives: RenderedPair, sys
     jittered = system(replace(batch, input_a=batch.input_a * 0.5, input_b=batch.input_b * 0.5), ALL, 1).losses
     assert torch.equal(jittered["pixel"], plain["pixel"])
     assert not torch.equal(jittered["triangulation"], plain["triangulation"])
+
+
+def test_true_flow_alone_teaches_one_direction_as_it_does_among_other_terms(still_drives: RenderedPair) -> None:
+    torch.manual_seed(0)
+    system = TrianFlow(SystemConfig())
+    batch = batch_of(still_drives, [0, 1])
+    found = system(batch, LossWeights(truth=2.0))
+    assert found.flow is None
+    assert set(found.losses) == {"truth"}
+    torch.testing.assert_close(found.total.detach(), 2 * found.losses["truth"])
+    among = system(batch, LossWeights(truth=1.0, pixel=1.0))
+    assert among.flow is not None
+    torch.testing.assert_close(among.losses["truth"], found.losses["truth"])
+    found.total.backward()
+    assert all(g.isfinite().all() for g in gradients(system.flow))
+    assert len(gradients(system.flow)) > 50
+    assert not gradients(system.depth)
+
+
+def test_true_flow_at_the_truth_costs_nothing_and_without_truth_neither(
+    still_drives: RenderedPair, system_with: MakeSystem
+) -> None:
+    batch = batch_of(still_drives)
+    system = system_with(still_drives.flow_ab, still_drives.flow_ba)
+    weights = LossWeights(truth=1.0, flow_consistency=0.1)
+    at_truth = float(system(batch, weights).losses["truth"])
+    wrong = system_with(noisy(still_drives.flow_ab, 4.0), still_drives.flow_ba)
+    assert at_truth < 0.05 * float(wrong(batch, weights).losses["truth"])
+    network = TrianFlow(SystemConfig())
+    nothing = network(replace(batch, truth=None), LossWeights(truth=1.0))
+    assert float(nothing.total.detach()) == 0
+    nothing.total.backward()
+    assert not any(g.any() for g in gradients(network.flow))

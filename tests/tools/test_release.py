@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -12,8 +13,10 @@ from types import ModuleType
 import pytest
 import torch
 
+from trianflow.config import load_settings
 from trianflow.errors import TrianflowError
 from trianflow.flow.pwc import PWCNet
+from trianflow.training.config import TrainConfig
 from trianflow.weights import load_weights, save_weights
 
 RELEASE = Path(__file__).parents[2] / "tools" / "release"
@@ -43,8 +46,14 @@ def test_what_is_published_takes_rgb(
     source, assets = tmp_path / "import.safetensors", tmp_path / "assets"
     save_weights(source, flow, None, {"channels": channels, "data": "KITTI"})
     publish = tool("publish")
+    measured = tmp_path / "measured"
+    measured.mkdir()
+    sha256 = json.loads(source.with_suffix(".json").read_text())["sha256"]
+    (measured / f"pwc-{sha256[:12]}-full.json").write_text('{"06/1": {"rot": 0.1}}')
+    (measured / "pwc-000000000000-full.json").write_text('{"06/1": {"rot": 0.2}}')
+    monkeypatch.setattr(publish, "STATE", measured)
     monkeypatch.setattr(publish, "ASSETS", assets)
-    words = [str(source), "default", "--description", "of a test", "--licence", "CC0-1.0"]
+    words = [str(source), "default", "--description", "of a test", "--licence", "CC0-1.0", "--limits", "all"]
     monkeypatch.setattr(sys, "argv", ["publish.py", *words])
     for _ in range(2):
         publish.main()
@@ -52,11 +61,15 @@ def test_what_is_published_takes_rgb(
     entry = json.loads((assets / "manifest.json").read_text())["default"]
     assert entry == {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
     published = load_weights(file)
-    assert {key: published.card[key] for key in ("name", "data", "licence")} == {
+    assert {key: published.card[key] for key in ("name", "data", "licence", "limits")} == {
         "name": "default",
         "data": "KITTI",
         "licence": "CC0-1.0",
+        "limits": "all",
     }
+    assert published.card["recipe"]["run"] == "import"
+    assert re.fullmatch(r"[0-9a-f]{40}\+?", published.card["recipe"]["commit"])
+    assert published.card["figures"] == {"pwc": {"06/1": {"rot": 0.1}}}
     for with_card in (True, False):
         if not with_card:
             file.with_suffix(".json").unlink()
@@ -88,3 +101,38 @@ def test_pieces_join_to_the_same_file(tmp_path: Path, monkeypatch: pytest.Monkey
         train.join(folder, joined)
     with pytest.raises(SystemExit, match=r"no pieces of run\.safetensors"):
         train.join(tmp_path, joined)
+
+
+def test_the_queue_is_made_of_training_configurations_each_begun_with_an_earlier_one() -> None:
+    """And none trains on what the weights are measured with."""
+    files = sorted((RELEASE / "queue").glob("*.yaml"))
+    assert files
+    for number, file in enumerate(files):
+        config = load_settings(TrainConfig(), file, [])
+        assert config.listed_stages()
+        earlier = {f"runs/release/{before.stem}" for before in files[:number]}
+        assert number == 0 or str(config.init).removesuffix(".safetensors").removesuffix("/flow") in earlier
+        for held_out in ("kitti_odom_07", "kitti_mini_10", "kitti_mini_depth/10", "tum_"):
+            assert held_out not in file.read_text()
+
+
+def test_a_run_is_taken_up_where_the_earlier_ones_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = tool("train")
+    taken: list[str] = []
+
+    class Stopped:
+        def __init__(self, config: TrainConfig, out: Path, minutes: float) -> None:
+            taken.append(out.name)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "Trainer", Stopped)
+    monkeypatch.setattr(train, "WORK", tmp_path)
+    for first, expected in (("", "1_flow_small"), ("3_flow_large", "3_flow_large")):
+        with pytest.raises(KeyboardInterrupt):
+            train.slices(1.0, [], first)
+        assert taken.pop() == expected
+    (tmp_path / "1_flow_small").mkdir()
+    (tmp_path / "1_flow_small" / "done").touch()
+    with pytest.raises(KeyboardInterrupt):
+        train.slices(1.0, [])
+    assert taken == ["2_flow_truth"]

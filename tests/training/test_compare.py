@@ -26,6 +26,7 @@ from trianflow.training.compare import compare, comparison_table, learning_curve
 from trianflow.training.held_out import held_out_pairs
 from trianflow.training.loop import Trainer
 from trianflow.training.methods import Budget, read_methods
+from trianflow.training.state import RunState
 
 BASE = """
 data: {size: [64, 64], train: [{drives: 4}], val: [{drives: 4, seed: 9}], views: VIEWS}
@@ -74,7 +75,7 @@ def test_all_methods_have_the_same_steps_and_are_scored(files: list[Path], tmp_p
             assert state["total_step"] == steps
         score = outcome.score
         assert score is not None
-        assert set(score.poses) == {1, 3}
+        assert set(score.poses) == {1, 2, 3}
         figures = score.figures()
         assert np.isfinite(list(figures.values())).all()
         assert 0 < figures["abs_rel"] < 10
@@ -82,7 +83,7 @@ def test_all_methods_have_the_same_steps_and_are_scored(files: list[Path], tmp_p
             x for x, _ in learning_curve(outcome.method, "abs_rel")
         )
     table = comparison_table(outcomes)
-    assert table.csv().splitlines()[0].startswith("method,abs_rel,rmse,d1,rotation_1")
+    assert table.csv().splitlines()[0].startswith("method,abs_rel,rmse,d1,object_abs_rel,object_epe,rotation_1")
     before = {path: path.stat().st_mtime_ns for path in out.rglob("last.ckpt")}
     again = compare(read_methods(files, out, []), Budget(None, 4), out, True)
     assert [o.score for o in again] == [o.score for o in outcomes]
@@ -105,6 +106,20 @@ def test_time_is_shared_by_the_stages(files: list[Path], tmp_path: Path, monkeyp
     out = tmp_path / "out"
     compare(read_methods(files, out, []), Budget(8.0, None), out, True)
     assert given == pytest.approx([8.0, 6.0, 2.0])
+
+
+def test_with_a_budget_of_time_the_rate_falls_by_the_pace(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = read_methods(files[:1], tmp_path, ["photometric.lr_end=0.1"])[0].config
+    trainer = Trainer(config, tmp_path / "run", quiet=True, budget=2.0)
+    assert trainer._expected(0, 1000) == 1000
+    for seconds, steps in ((30.0, 40), (60.0, 20), (120.0, 10), (150.0, 10)):
+        monkeypatch.setattr(RunState, "seconds", property(lambda state, spent=seconds: spent))
+        assert trainer._expected(10, 1000) == steps
+    stage = config.listed_stages()[0][1]
+    assert stage.rate(10, 10) == pytest.approx(0.1 * stage.lr)
+    assert stage.rate(10, 20) == pytest.approx(0.55 * stage.lr)
 
 
 def test_a_method_that_fails_leaves_the_others_alone(
@@ -165,6 +180,15 @@ def test_scores_of_known_estimates() -> None:
     assert wrong.translation == pytest.approx(0.5)
     lost = held_out._pose_score(estimated, true, ~known, scale)
     assert (lost.direction, lost.solved) == (90, 0)
+
+
+def test_objects_are_measured_in_the_scale_of_the_whole_image() -> None:
+    truth = np.array([[np.nan, 2.0, 4.0, 4.0, 8.0, 200.0]])
+    depth = np.array([[1.0, 1.0, 2.0, 2.0, 8.0, 1.0]])  # half of the truth, but for an object that is as far again
+    image, off = held_out._depth_errors(depth, truth, np.array([[1, 0, 0, -1, 1, 1]]))
+    assert image["abs_rel"] == pytest.approx(1 / 4)
+    assert off.tolist() == pytest.approx([0, 1])
+    assert held_out._depth_errors(depth, truth * np.nan, None) == ({}, pytest.approx([]))
 
 
 def test_trianflow_has_the_pose_in_the_unit_of_its_depth() -> None:

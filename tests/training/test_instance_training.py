@@ -29,6 +29,7 @@ SIZE = (96, 64)
 TINY = (
     *("data.size=[96,64]", "batch_size=2", "workers=0", "accelerator=cpu", "precision=32-true", "data.cache=null"),
     *("log_every=1", "val_every=2", "save_every=2", "instance.steps=4", "instance.system.depth=dispnet"),
+    "instance.system.pose=plain",
 )
 
 
@@ -76,6 +77,8 @@ def test_a_run_leaves_tables_and_weights(finished: Path, drives: RenderedDrives)
     state = torch.load(finished / LAST, weights_only=True)["system"]
     assert weights.pose is not None
     assert torch.equal(state["pose.head.0.weight"], weights.pose.state_dict()["head.0.weight"])
+    assert weights.objects is not None
+    assert all(torch.equal(state[f"objects.{key}"], value) for key, value in weights.objects.state_dict().items())
 
 
 def test_every_network_learns(finished: Path, drives: RenderedDrives, tmp_path: Path) -> None:
@@ -93,6 +96,8 @@ def test_a_trained_system_is_scored_as_all_others(finished: Path, drives: Render
     pairs = PairDataset([drives], SIZE, 0)
     figures = score_held_out(system, {1: pairs, 3: pairs}, 4, 2).figures()
     assert 0 < figures["abs_rel"] < 10
+    assert 0 < figures["object_abs_rel"] < 10
+    assert figures["object_epe"] > 0
     assert all(math.isfinite(value) for value in figures.values())
 
 

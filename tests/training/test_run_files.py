@@ -145,6 +145,16 @@ def test_progress_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "something is wrong\n"
 
 
+def test_progress_of_a_run_that_ends_by_time(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    clock = iter([0.0, 20.0, 40.0])
+    monkeypatch.setattr(training_log.time, "monotonic", lambda: next(clock))
+    progress = TrainingProgress("flow", 2, 100_000_000, 0, quiet=False, ends=70.0)
+    progress.advance("loss 3")
+    progress.advance("loss 2")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["flow 3  0.05 steps/s  0:00:50 left  loss 3", "flow 4  0.05 steps/s  0:00:30 left  loss 2"]
+
+
 def test_progress_counts_the_stages_to_come(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     clock = iter([0.0, *(float(20 * (i + 1)) for i in range(8))])
     monkeypatch.setattr(training_log.time, "monotonic", lambda: next(clock))

@@ -81,6 +81,7 @@ def test_published_stages() -> None:
         ("stages.flow.train=[depth]", "stages.flow: the depth network is to learn, but no loss looks at depth$"),
         ("stages.depth={train: [flow], losses: {triangulation: 0}}", "no loss reaches it"),
         ("stages.flow.losses={pixel: 0, ssim: 0, flow_smooth: 0}", "all losses have weight zero"),
+        ("stages.flow.losses={truth: 1}", "losses.truth needs true flow"),
         ("precision=fp16", "precision: 'fp16' is unknown; take .*'bf16-mixed'"),
         ("accelerator=gpu", "accelerator: 'gpu' is unknown; take .*'cuda'"),
         ("batch_size=0", "batch_size: 0 is not above 0"),
@@ -114,6 +115,7 @@ def test_what_losses_need() -> None:
     for name in ("pixel", "ssim", "flow_smooth", "flow_consistency"):
         assert needs(**{name: 0.1}) == (True, False, False)
     assert needs(epipolar=0.1) == (False, True, False)
+    assert needs(truth=0.1) == (False, False, False)
     for name in ("triangulation", "depth_consistency", "rigid_flow", "depth_smooth"):
         assert needs(**{name: 0.1}) == (False, True, True)
 

@@ -52,6 +52,9 @@ def test_depth_scale_agrees_with_the_colors() -> None:
     for depth, row in ticks:
         assert np.abs(bar[row].astype(int) - color_depth(np.array([[depth]]), (2.0, 50.0))[0, 0]).max() <= 3
         assert (picture[20 + row, 18:21] == draw.WHITE).all(), "its tick"
+    assert draw.depth_ticks((3.21, 4.567), 200, 20) == [(3.21, 0), (4.57, 199)], "no two are round"
+    assert draw.depth_ticks((2.5, 4.0), 200, 20) == [(2.5, 0), (4, 199)]
+    assert draw.depth_ticks((2.5, 4.0), 15, 20) == [(3, 6)], "no room for both"
     assert draw.depth_ticks((1.0, 1.0), 200, 20) == []
     assert draw.depth_ticks((0.0, np.inf), 200, 20) == []
 

@@ -40,6 +40,7 @@ def test_the_picture_shows_the_curve_and_the_map(tmp_path: Path) -> None:
     rgb = cv2.imread(str(file))[..., ::-1]
     assert (np.abs(rgb.astype(int) - (215, 48, 39)).max(-1) < 3).mean() > 0.1, "42 pixels wrong"
     plot_flow_errors(tmp_path / "curve.pdf", {"a": counts * 0}, [])
+    plot_flow_errors(file, {"$1_$2": counts}, [ErrorPicture("$1_$2.png", maps)], "$1_$2")
     assert (tmp_path / "curve.pdf").stat().st_size > 1000
     with pytest.raises(TrianflowError, match="cannot write the picture"):
         plot_flow_errors(tmp_path / "no" / "x.png", {"a": counts}, [])

@@ -13,6 +13,8 @@ from trianflow.odometry.report import RunReport, run_facts
 from trianflow.trajectory import Trajectory
 from trianflow.visualization import html_words as words
 
+DOF = "7\u2011DoF"  # with a hyphen at which no line breaks
+
 
 def drive(number: int) -> Trajectory:
     """A bend, a metre a frame."""
@@ -38,14 +40,14 @@ def test_figures_against_the_truth_name_their_alignment() -> None:
     found = {figure.label: figure for figure in words.figures(report)}
     assert found["ATE, rmse"].value == words.short(report["evaluation"]["ate"]["rmse"])
     assert found["RPE"].value == words.short(report["evaluation"]["rpe"]["translation"]["rmse"])
-    assert "Sim(3), 7-DoF" in found["ATE, rmse"].detail
-    assert "Sim(3), 7-DoF" in found["RPE"].detail
+    assert f"Sim(3), {DOF}" in found["ATE, rmse"].detail
+    assert f"Sim(3), {DOF}" in found["RPE"].detail
     assert (found["Path"].value, found["Path"].unit) == ("1,234", "units")
     assert all("Sim(3)" in table.detail for table in words.accuracy(report["evaluation"]))
     long = {figure.label: figure for figure in words.figures(a_report(150))}
     assert "RPE" not in long
     assert "KITTI" in long["t_err"].detail
-    assert "Sim(3), 7-DoF" in long["t_err"].detail
+    assert f"Sim(3), {DOF}" in long["t_err"].detail
     segments = words.accuracy(a_report(150)["evaluation"])[1]
     assert [row[0] for row in segments.rows] == ["100 m"]
 
@@ -80,7 +82,8 @@ def test_lines_of_words() -> None:
     remark = {"text": "no image", "first": "3 (a.png)", "count": 2, "status": "rotation_only"}
     lines = words.remarks(a_report(notes=["short"], remarks=[remark]))
     assert lines == ["short", "Frame 3 (a.png), the first of 2: rotation only: no image"]
-    assert words.lead(a_report()).startswith("0 frames of 101 × 81 pixels · tracked in 0.0 s · preset fast")
+    line = words.lead(a_report())
+    assert line == "0_frames of 101_×_81_pixels · tracked in 0.0_s · preset fast".replace("_", "\u00a0")
     assert words.title({}) == ""
     assert words.title({"input": {"kind": "video", "name": "a.mp4", "path": "/b/a.mp4"}}) == "a.mp4"
     assert words.title({"input": {"kind": "folder", "name": "images", "path": "/x/07/images"}}) == "07/images"

@@ -91,6 +91,12 @@ def test_snippets_along_the_sequence(tmp_path: Path, saved: list[Any]) -> None:
     ]
 
 
+def test_a_line_through_every_dot_needs_no_words(tmp_path: Path, saved: list[Any]) -> None:
+    few = SnippetScore(SnippetErrors(3, np.array([0.1, 0.2]), np.ones(2)), np.arange(2), 4)
+    plot_snippet_errors(tmp_path / "a.png", {"a": few})
+    assert saved[0].legends[0].get_title().get_text() == ""
+
+
 def test_what_cannot_be_drawn(tmp_path: Path) -> None:
     with pytest.raises(TrianflowError, match="no curve to draw"):
         plot_length_errors(tmp_path / "a.png", {"a": metrics(1.0, n=50)})

@@ -102,6 +102,8 @@ def test_a_single_estimate_is_colored_by_its_error(tmp_path: Path, figures: list
     assert np.asarray(segments.get_array()) == pytest.approx(np.r_[np.zeros(49), 1, np.full(29, 2.0)], abs=1e-9)
     assert np.concatenate(segments.get_segments())[::2] == pytest.approx(off.positions[:-1, [0, 2]], abs=1e-9)
     assert segments.get_clim() == (0, pytest.approx(2))
+    (beneath,) = [x for x in above.get_lines() if x.get_label() == "ground truth"]
+    assert beneath.get_linewidth() > 2 * segments.get_linewidth()[0], "seen beside it"
     assert figures[0].axes[2].get_ylabel() == "distance from the truth (m)"
     sparse = Trajectory(off.times[::2], off.T_wc[::2])  # a truth at every other pose
     plot_trajectory(tmp_path / "a.png", off, Trajectory(gt.times[::2], gt.T_wc[::2]), alignment="none")
@@ -138,6 +140,8 @@ def test_html_for_notebooks() -> None:
     assert right - left == pytest.approx(bottom - top, abs=0.2), "one scale"
     assert points[0] == pytest.approx([left, bottom]), "z is up"
     assert points[-1] == pytest.approx([right, top])
+    assert "start" in trajectory._repr_html_()
+    assert "end" in trajectory._repr_html_()
     long = arc(10)
     long.T_wc[:, 0, 3] *= 0.5
     left, top, right, bottom = *drawn(long).min(0), *drawn(long).max(0)
@@ -175,9 +179,12 @@ def test_several_estimates(tmp_path: Path, figures: list[Any]) -> None:
     late = similar(gt, 2.0)
     late = Trajectory(late.times[10:], late.T_wc[10:])  # begins at another frame of the truth
     plot_trajectory(tmp_path / "a.pdf", {"first": similar(gt, 3.0), "late": late}, gt)
-    above, _ = figures[0].axes
+    above, side = figures[0].axes
     assert line(above, "first") == pytest.approx(gt.positions[:, [0, 2]], abs=1e-6)
     assert line(above, "late") == pytest.approx(gt.positions[10:, [0, 2]], abs=1e-6)
+    height = np.stack([gt.distances, -gt.positions[:, 1]], axis=1)
+    assert line(side, "first") == pytest.approx(height, abs=1e-6)
+    assert line(side, "late") == pytest.approx(height[10:], abs=1e-6), "where the truth has that length"
     assert texts(figures[0])[1:] == ["ground truth", "first", "late", "start", "end"]
 
 
@@ -204,6 +211,37 @@ def test_a_camera_that_stands(tmp_path: Path, n: int) -> None:
     still = Trajectory(np.arange(n, dtype=float), np.tile(np.eye(4), (n, 1, 1)))
     plot_trajectory(tmp_path / "a.png", still)
     assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_names_of_files_are_words_and_not_formulas(
+    tmp_path: Path, figures: list[Any], recwarn: pytest.WarningsRecorder
+) -> None:
+    name = "東京 $1_$2.mp4"
+    plot_trajectory(tmp_path / "a.png", {name: arc(), "b\udcff$x$": arc()}, arc(), title=f"{name}\udcff")
+    assert figures[0].get_suptitle() == f"{name}?"
+    assert texts(figures[0])[2:4] == [name, "b?$x$"]
+    assert figures[0]._repr_png_()
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+@pytest.mark.parametrize(("number", "columns"), [(1, 4), (2, 5), (3, 3), (8, 4)])
+def test_the_legend_s_rows_are_as_equal_as_may_be(
+    tmp_path: Path, figures: list[Any], number: int, columns: int
+) -> None:
+    plot_trajectory(tmp_path / "a.png", {f"d{i}": arc() for i in range(number)}, arc())
+    (legend,) = figures[0].legends
+    figures[0].draw_without_rendering()
+    places = np.array([text.get_window_extent().p0 for text in legend.get_texts()])
+    assert len(np.unique(places[:, 0].round())) == columns
+
+
+def test_one_line_of_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(self: Any, path: Path) -> None:
+        raise ValueError("first\nsecond")
+
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", fails)
+    with pytest.raises(TrianflowError, match=r"a\.png: cannot write the picture: first$"):
+        plot_trajectory(tmp_path / "a.png", arc())
 
 
 def test_what_cannot_be_drawn(tmp_path: Path) -> None:

@@ -9,11 +9,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from trianflow.data.ply import write_ply
 from trianflow.errors import TrianflowError
 from trianflow.visualization import viewer
-from trianflow.visualization.viewer import Scene, draw, frustum_lines, look_at, path_lines, read_ply, save_screenshot
+from trianflow.visualization.viewer import (
+    Scene,
+    bars,
+    draw,
+    frustum_lines,
+    look_at,
+    path_lines,
+    read_ply,
+    save_screenshot,
+)
 
 
 def drive(number: int = 20) -> np.ndarray:
@@ -57,6 +67,20 @@ def test_the_view_of_next_to_nothing_is_finite(scene: Scene) -> None:
     assert np.isfinite(look_at(scene, 1.6)).all()
 
 
+def test_where_directions_cancel_out_the_view_is_the_first_camera_s() -> None:
+    angle = np.radians([30, 120, 210, 300])
+    around = np.tile(np.eye(4), (4, 1, 1))
+    around[:, :3, :3] = Rotation.from_euler("y", angle[:, None]).as_matrix()
+    rolling = np.tile(np.eye(4), (2, 1, 1))
+    rolling[1, :3, :3] = np.diag([-1, -1, 1])
+    rising = np.tile(np.eye(4), (5, 1, 1))
+    rising[:, 1, 3] = -np.arange(5)
+    for T_wc in (around, rolling, rising):
+        first = T_wc[0, :3, :3]
+        expected = first @ [0, 0.66, 0.75] / np.hypot(0.66, 0.75)  # ahead, and down
+        np.testing.assert_allclose(look_at(Scene(T_wc), 1.6)[2, :3], expected, atol=1e-12)
+
+
 def test_lines() -> None:
     T_wc = drive(3)
     np.testing.assert_array_equal(path_lines(T_wc)[:, :, 2], [[0, 1], [1, 2]])
@@ -64,8 +88,37 @@ def test_lines() -> None:
     assert lines.shape == (24, 2, 3)
     np.testing.assert_array_equal(lines[8, 0], [0, 0, 1])  # the second camera's centre
     assert (lines[:4, 1, 2] > 0).all()  # it looks ahead
-    assert len(frustum_lines(Scene(drive(1000)))) == 8 * 40
+    assert len(frustum_lines(Scene(drive(1000)))) == 8 * 20  # every other of 40, so that they stand apart
+    assert len(frustum_lines(Scene(np.tile(np.eye(4), (9, 1, 1))))) == 8  # all alike
+    turning = np.tile(np.eye(4), (3, 1, 1))
+    turning[1, :3, :3] = [[0, 0, 1], [0, 1, 0], [-1, 0, 0]]
+    assert len(frustum_lines(Scene(turning))) == 8 * 3
     assert len(frustum_lines(Scene())) == len(path_lines(np.zeros((0, 4, 4)))) == 0
+
+
+def test_bars_are_around_their_lines() -> None:
+    lines = np.array([[[0, 0, 0], [0, 0, 2.0]], [[1, 1, 1], [4, 5, 1.0]], [[1, 1, 1], [1, 1, 1.0]]])
+    vertices, faces = bars(lines, 0.2)
+    assert (len(vertices), len(faces), faces.min(), faces.max()) == (24, 24, 0, 23)
+    for i, (a, b) in enumerate(lines[:2]):
+        own = vertices[8 * i : 8 * i + 8]
+        np.testing.assert_allclose(own[:4].mean(0), a, atol=1e-12)
+        np.testing.assert_allclose(own[4:].mean(0), b, atol=1e-12)
+        along = (b - a) / np.linalg.norm(b - a)
+        np.testing.assert_allclose(np.linalg.norm(np.cross(own - a, along), axis=1), 0.1 * np.sqrt(2))
+        triangles = vertices[faces[8 * i : 8 * i + 8]]
+        doubled = np.linalg.norm(np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]), axis=1)
+        assert doubled.sum() / 2 == pytest.approx(4 * 0.2 * np.linalg.norm(b - a))  # four sides
+    assert np.isfinite(vertices).all()
+
+
+def test_a_clean_room_is_in_view_whole_and_strays_are_not() -> None:
+    room = np.random.default_rng(0).uniform(-1, 1, (5000, 3)) * [3, 1, 2]
+    scene = Scene(points=np.concatenate([room, [[0, 0, 500.0]] * 20]))
+    p = projected(room, look_at(scene, 1.6), 1.6)
+    low, high = p.min(0), p.max(0)
+    assert np.abs(p).max() == pytest.approx(1 / 1.05, abs=0.05)  # it fills the picture
+    np.testing.assert_allclose(low + high, 0, atol=0.1)  # and is in its middle
 
 
 def test_a_picture_without_a_display(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +139,7 @@ def test_a_picture_without_a_display(tmp_path: Path, monkeypatch: pytest.MonkeyP
         save_screenshot(tmp_path / "nowhere" / "a.png", Scene(drive()), (64, 64))
 
 
-def test_ply_files(tmp_path: Path) -> None:
+def test_ply_files(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     o3d = pytest.importorskip("open3d")
     write_ply(tmp_path / "cloud.ply", np.eye(3), np.full((3, 3), 51, np.uint8))
     cloud = read_ply(tmp_path / "cloud.ply")
@@ -98,9 +151,62 @@ def test_ply_files(tmp_path: Path) -> None:
     mesh = read_ply(tmp_path / "box.ply")
     assert (len(mesh.vertices), len(mesh.faces), len(mesh.vertex_colors), len(mesh.points)) == (8, 12, 8, 0)
     (tmp_path / "junk.ply").write_text("junk")
-    for name, said in (("nowhere.ply", "no such file"), ("junk.ply", "not a point in it")):
+    (tmp_path / "zero.ply").write_text("")
+    (tmp_path / "cut.ply").write_bytes((tmp_path / "cloud.ply").read_bytes()[:-20])
+    (tmp_path / "cut_box.ply").write_bytes((tmp_path / "box.ply").read_bytes()[:-20])
+    write_ply(tmp_path / "empty.ply", np.zeros((0, 3)), np.zeros((0, 3), np.uint8))
+    damaged = "no PLY file, or a damaged one: "
+    for name, said in (
+        ("nowhere.ply", "no such file"),
+        ("empty.ply", "not a point in it"),
+        ("junk.ply", f"{damaged}Wrong magic number"),
+        ("zero.ply", damaged),
+        ("cut.ply", f"{damaged}Error reading"),
+        ("cut_box.ply", f"{damaged}Error reading"),
+    ):
         with pytest.raises(TrianflowError, match=rf"{name}: {said}"):
             read_ply(tmp_path / name)
+    assert capfd.readouterr().err == ""
+
+
+_PLY = """ply
+format ascii 1.0
+element vertex 3
+property float x
+property float y
+property float z
+{}
+end_header
+0 0 0
+1 0 0
+{}
+{}
+"""
+_FACES = "element face 1\nproperty list uchar int vertex_indices"
+
+
+@pytest.mark.parametrize(
+    ("last", "face", "said"),
+    [
+        ("0 1 0", "3 0 1 99999999", "a face names a vertex that is not there"),
+        ("0 1 0", "3 0 1 3", "a face names a vertex that is not there"),
+        ("0 1 0", "3 0 1 -1", "a face names a vertex that is not there"),
+        ("nan 1 0", "3 0 1 2", "a vertex of the mesh is not finite"),
+    ],
+)
+def test_meshes_that_open3d_cannot_draw_are_refused(tmp_path: Path, last: str, face: str, said: str) -> None:
+    pytest.importorskip("open3d")
+    (tmp_path / "bad.ply").write_text(_PLY.format(_FACES, last, face))
+    with pytest.raises(TrianflowError, match=f"bad.ply: damaged: {said}"):
+        read_ply(tmp_path / "bad.ply")
+
+
+def test_points_that_are_nowhere_are_left_out(tmp_path: Path) -> None:
+    pytest.importorskip("open3d")
+    (tmp_path / "cloud.ply").write_text(_PLY.format("comment a cloud", "nan 1 0", ""))
+    scene = read_ply(tmp_path / "cloud.ply")
+    np.testing.assert_array_equal(scene.points, [[0, 0, 0], [1, 0, 0]])
+    assert scene.colors.shape == (2, 3)
 
 
 @pytest.mark.parametrize(("visible", "remedy"), [(True, "--screenshot FILE"), (False, "apt install libegl1")])
@@ -108,7 +214,8 @@ def test_a_driver_that_ends_the_process_is_one_line(
     monkeypatch: pytest.MonkeyPatch, visible: bool, remedy: str
 ) -> None:
     pytest.importorskip("open3d")
-    monkeypatch.setattr(viewer, "_PROBE", "import os; os.abort()  # {}")
+    monkeypatch.setattr(viewer, "CONNECTS", "")
+    monkeypatch.setattr(viewer, "OPENS", "import os; os.abort()  # {}")
     monkeypatch.setenv("DISPLAY", ":99")
     with pytest.raises(TrianflowError, match=remedy):
         viewer.show(Scene(drive())) if visible else draw(Scene(drive()), (64, 64))
@@ -119,6 +226,14 @@ def test_no_display_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
+    with pytest.raises(TrianflowError, match="no window opens here"):
+        viewer.show(Scene(drive()))
+
+
+def test_a_display_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("open3d")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setenv("DISPLAY", ":7777")
     with pytest.raises(TrianflowError, match="no window opens here"):
         viewer.show(Scene(drive()))
 

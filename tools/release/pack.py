@@ -1,6 +1,6 @@
 """Pack real frames small, to take them to another machine: resized JPEGs and their calibration under runs/packed.
 
-    python tools/release/pack.py FRAMES NAME --width 448 [--calib FILE] [--quality 90]
+    python tools/release/pack.py FRAMES NAME --width 448 [--every N] [--calib FILE] [--quality 90]
 
 Prints the size of what it wrote.
 """
@@ -27,9 +27,10 @@ def main() -> None:
     parser.add_argument("name", help="of the folder under runs/packed")
     parser.add_argument("--calib", type=Path)
     parser.add_argument("--width", type=int, default=448)
+    parser.add_argument("--every", type=int, default=1, help="keep every N-th frame alone; warped pairs need no others")
     parser.add_argument("--quality", type=int, default=90)
     args = parser.parse_args()
-    frames = open_frames(args.frames)
+    frames = open_frames(args.frames, stride=args.every)
     calibration = args.calib or find_calibration(frames)
     if calibration is None:
         parser.error("no calibration beside the frames: --calib FILE")

@@ -1,19 +1,42 @@
 """Put trained weights into the repository: float16 safetensors, card, and an entry of the manifest.
 
-python tools/release/publish.py runs/release/RUN/flow_best.safetensors default --description "..." --licence "..."
+    python tools/release/publish.py runs/release/RUN.safetensors NAME --description "..." --licence "..." --limits "..."
+
+The card gets the run and the commit of its recipe, and the figures that evaluate.py measured of this very file. All
+bundled weights together may take 60 MB.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 from pathlib import Path
 
 import torch
 
 from trianflow.weights import load_weights, save_weights
 
-ASSETS = Path(__file__).parents[2] / "assets" / "weights"
+ROOT = Path(__file__).resolve().parents[2]
+ASSETS = ROOT / "assets" / "weights"
+STATE = Path("runs/evaluation")  # of evaluate.py
+LARGEST = 60_000_000  # bytes of all bundled weights together
+
+
+def figures_of(sha256: str) -> dict[str, object]:
+    """What was measured of a file in full: row or `depth` to part to figures."""
+    files = sorted(STATE.glob(f"*-{sha256[:12]}-full.json"))
+    return {file.name.split("-")[0]: json.loads(file.read_text()) for file in files}
+
+
+def commit() -> str:
+    """Of the recipe; a plus behind it where files of the recipe have been changed since."""
+    git = ["git", "-C", str(ROOT)]
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    changed = subprocess.run(
+        [*git, "status", "--porcelain", "tools/release"], capture_output=True, text=True, check=True
+    )
+    return head + ("+" if changed.stdout.strip() else "")
 
 
 def main() -> None:
@@ -22,17 +45,23 @@ def main() -> None:
     parser.add_argument("name", help="under which `--weights NAME` finds them")
     parser.add_argument("--description", required=True, help="what they are good for, and how they were trained")
     parser.add_argument("--licence", required=True, help="what the training data allows")
+    parser.add_argument("--limits", required=True, help="what they are not good for")
     args = parser.parse_args()
     weights = load_weights(args.weights).rgb()
     ASSETS.mkdir(parents=True, exist_ok=True)
     file = ASSETS / f"{args.name}.safetensors"
-    card = weights.card | {"name": args.name, "description": args.description, "licence": args.licence}
+    told = {key: getattr(args, key) for key in ("name", "description", "licence", "limits")}
+    card = weights.card | told | {"recipe": {"run": Path(args.weights).stem, "commit": commit()}}
+    card |= {"figures": figures_of(str(weights.card.get("sha256")))}
     card = save_weights(file, weights.flow, weights.depth, card, torch.float16)
     path = ASSETS / "manifest.json"
     manifest = json.loads(path.read_text()) if path.exists() else {}
     manifest[args.name] = {"file": file.name, "sha256": card["sha256"]}
     path.write_text(json.dumps(dict(sorted(manifest.items())), indent=2) + "\n")
-    print(f"{file}: {file.stat().st_size / 2**20:.1f} MiB")
+    size = sum((ASSETS / entry["file"]).stat().st_size for entry in manifest.values())
+    print(f"{file}: {file.stat().st_size / 1e6:.1f} MB, all bundled weights {size / 1e6:.1f} MB")
+    if size > LARGEST:
+        parser.error(f"that is more than {LARGEST / 1e6:.0f} MB: publish fewer")
 
 
 if __name__ == "__main__":

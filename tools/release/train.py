@@ -1,10 +1,10 @@
 """Train the bundled weights: the queue of runs in queue/, in slices that can be stopped anywhere and go on.
 
-    python tools/release/train.py --minutes 9 [--pieces DIR] [key=value ...]
+    python tools/release/train.py --minutes 9 [--run NAME] [--pieces DIR] [key=value ...]
 
-Takes the first run of the queue that is not done, goes on with it for so many minutes, and with the next where there is
-time left. State lies in runs/release/RUN. With --pieces, the weights so far and the checkpoint are also left in DIR as
-files of less than 16 MiB; `--join DIR FILE` puts the pieces of FILE's name together again.
+Takes the first run of the queue that is not done, or the one that is named, goes on with it for so many minutes, and
+with the next where there is time left. State lies in runs/release/RUN. With --pieces, the weights so far and the
+checkpoint are also left in DIR as files of less than 16 MiB; `--join DIR FILE` puts the pieces of FILE's name together.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ PIECE = 15 * 2**20  # bytes
 LEAST = 0.5  # minutes that are worth a start
 
 
-def slices(minutes: float, overrides: list[str]) -> Path | None:
-    """Work on the queue for so many minutes; the weights of the run that was trained last."""
+def slices(minutes: float, overrides: list[str], first: str = "") -> Path | None:
+    """Work on the queue, from the run called `first` on, for so many minutes; the weights of the last run trained."""
     deadline = time.monotonic() + 60 * minutes
     newest = None
     for file in sorted((HERE / "queue").glob("*.yaml")):
         out = WORK / file.stem
         left = (deadline - time.monotonic()) / 60
-        if (out / "done").exists():
+        if file.stem < first or (out / "done").exists():
             continue
         if left < LEAST:
             break
@@ -81,6 +81,7 @@ def join(folder: Path, file: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=9.0)
+    parser.add_argument("--run", default="", metavar="NAME", help="of the queue, to begin with: where others are not")
     parser.add_argument("--pieces", type=Path, help="leave weights and checkpoint there, in pieces")
     parser.add_argument("--join", type=Path, nargs=2, metavar=("DIR", "FILE"), help="put pieces together")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
@@ -88,7 +89,7 @@ def main() -> None:
     if args.join:
         join(*args.join)
         return
-    newest = slices(args.minutes, args.overrides)
+    newest = slices(args.minutes, args.overrides, args.run)
     if newest is None:
         print("nothing was trained: the queue is done, or the time too short")
     elif args.pieces:

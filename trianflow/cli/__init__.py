@@ -23,7 +23,7 @@ COMMANDS = {
     "demo": "run the bundled clip and score it",
     "bench": "time the networks, a step of odometry and of training",
     "prepare": "a dataset as downloaded becomes small pictures for training",
-    "weights": "list, inspect and import the weights of the networks",
+    "weights": "list, inspect, verify and import the weights of the networks",
 }
 
 

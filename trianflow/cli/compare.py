@@ -13,7 +13,8 @@ from trianflow.errors import TrianflowError, UsageError
 _DESCRIPTION = """\
 Train each configuration for the same budget on the same data, score all of them on the pairs that were held out, and
 write into the output folder:
-  table.txt, table.csv  depth errors, and pose errors at the frame distance of training and three times that
+  table.txt, table.csv  depth errors, also on objects with instance masks (and how far off the motion of their pixels
+                        is), and pose errors at the frame distance of training and three times that
   learning.png          error and scale of depth by the minutes of training
   poses.png             pose errors by the distance of the frames
   NAME/                 of each configuration, for each of its stages a run as `trianflow train` leaves it

@@ -76,6 +76,9 @@ def run(args: argparse.Namespace) -> int:
         frames.first_image_size()
     network = learned_depth(config)
     out = _tree_folder(args.out, given) if names else output_folder(args.out, opened[""], "-depth")
+    known = _notes(opened)
+    for note in known if not args.quiet else []:
+        warn(note, "note")
     facts: dict[str, dict[str, Any]] = {}
     with Progress(_total(opened), args.quiet) as progress:
         for name, frames in opened.items():
@@ -87,15 +90,15 @@ def run(args: argparse.Namespace) -> int:
     elif not args.quiet:
         medians = [one["median"] for one in facts.values() if one["median"] is not None]
         if names:
-            print(f"input   {len(names)} sequences")
+            print(f"input   {len(names)} sequence{'s' * (len(names) != 1)}")
         print(f"frames  {written} written, {skipped} skipped")
         if medians:
             print(f"depth   median {np.median(medians):.4g} in the unit of the network, not metres")
         stored = f" ({SCALE} a unit)" if args.format == "png" else ""
         files = f"depth/*.{args.format}{stored}, color/*.png, depth.json"
         print(f"files   {out}: {f'SEQUENCE with {files}' if names else files}")
-    for frames in opened.values():
-        for note in frames.notes:
+    for note in _notes(opened):
+        if note not in known:
             warn(note)
     if skipped > written:
         warn(f"{skipped} of {skipped + written} frames could not be read")
@@ -132,6 +135,10 @@ def _total(opened: Mapping[str, FrameSource]) -> int | None:
     lengths = [frames.length for frames in opened.values()]
     known = [length for length in lengths if length is not None]
     return sum(known) if len(known) == len(lengths) else None
+
+
+def _notes(opened: Mapping[str, FrameSource]) -> list[str]:
+    return [note for frames in opened.values() for note in frames.notes]
 
 
 def _written(facts: Mapping[str, Any]) -> int:
@@ -193,6 +200,6 @@ def _name(frame: Frame, frames: FrameSource, taken: dict[str, str]) -> str:
 
 def _save(path: Path, facts: dict[str, Any]) -> None:
     try:
-        path.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise TrianflowError(f"{path}: cannot write: {error.strerror}") from error

@@ -121,6 +121,9 @@ def _sequence(args: argparse.Namespace) -> int:
     folders = [output_folder(str(out / name), frames) for name in ("flow", "color")]
     for folder in folders:
         prepare_output(folder)
+    known = frames.notes
+    for note in known if not args.quiet else []:
+        warn(note, "note")
     written: list[dict[str, Any]] = []
     skipped = number = 0
     before: tuple[Frame, Any] | None = None
@@ -142,7 +145,8 @@ def _sequence(args: argparse.Namespace) -> int:
             before = frame, encoded
             progress.advance("done")
     for note in frames.notes:
-        warn(note)
+        if note not in known:
+            warn(note)
     if args.json:
         print(json.dumps({"method": args.method, "skipped": skipped, "flows": written, "out": str(out)}, indent=2))
     elif not args.quiet:

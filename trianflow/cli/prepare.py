@@ -157,7 +157,8 @@ def _summary(results: list[PreparedSequence], out: Path) -> str:
     kept, static, unreadable, blind = (
         sum(getattr(result, key) for result in results) for key in ("kept", "static", "unreadable", "without_depth")
     )
-    parts = [f"{len(results)} sequences", f"{kept} frames written", f"{static} left out because nothing moved"]
+    parts = [f"{len(results)} sequence{'s' * (len(results) != 1)}", f"{kept} frame{'s' * (kept != 1)} written"]
+    parts += [f"{static} left out because nothing moved"]
     parts += [f"{unreadable} left out because they cannot be read"] if unreadable else []
     parts += [f"{blind} without their depth, which cannot be read"] if blind else []
     return f"{out}: {', '.join(parts)}"

@@ -23,7 +23,7 @@ from trianflow.cli.common import (
     warn,
 )
 from trianflow.cli.progress import Progress
-from trianflow.cli.vo_observers import add_observer_arguments, make_observers
+from trianflow.cli.vo_observers import add_observer_arguments, check_pictures, make_observers
 from trianflow.config import OdometryConfig, load_settings
 from trianflow.errors import TrianflowError
 from trianflow.evaluation.segments import fitting_lengths
@@ -151,7 +151,7 @@ def execute(args: argparse.Namespace) -> tuple[int, OdometryRun]:
 
     from trianflow.odometry.estimators import Estimators
     from trianflow.odometry.report import RunReport, run_facts
-    from trianflow.odometry.run import prepare_output, set_threads
+    from trianflow.odometry.run import Interrupted, prepare_output, set_threads
 
     set_threads()
     frames, camera, calibration, notes = open_input(args)
@@ -165,7 +165,10 @@ def execute(args: argparse.Namespace) -> tuple[int, OdometryRun]:
         notes.append("the network's depth has a unit of its own: it is not used beside a height or speed in metres")
     estimators = Estimators.of(config, measured_depth=frames.depth is not None)
     out = prepare_output(output_folder(args.out, frames))
-    observers = make_observers(args, out, truth, frames.depth is not None or config.scale == "depth")
+    check_pictures(args.colmap, frames)
+    read = {"the input": frames.path, "the calibration": calibration, "the truth": args.gt, "the speed": config.speed}
+    inputs = {name: Path(path) for name, path in read.items() if path is not None}
+    observers = make_observers(args, out, inputs, truth)
     report = RunReport(run_facts(camera, config, frames, calibration, args.preset), notes=notes)
     quiet = getattr(args, "quiet", False)
     if not quiet:
@@ -173,9 +176,12 @@ def execute(args: argparse.Namespace) -> tuple[int, OdometryRun]:
             warn(note, "note")
     try:
         outcome = _track(frames, camera, config, out, estimators, report, truth, observers, args)
-    except KeyboardInterrupt:
+    except Interrupted as stop:
         if report.rows and not quiet:
-            print(f"stopped after {len(report.rows)} frames; results so far in {out}", file=sys.stderr)
+            files = ", ".join(stop.run.files)
+            print(f"stopped after {len(report.rows)} frames; results so far in {out}: {files}", file=sys.stderr)
+            for line in [*(note for note in report.notes if note not in notes), *stop.run.problems]:
+                warn(line)
         raise
     failed = _judge(outcome, notes)
     if args.json:

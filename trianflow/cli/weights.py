@@ -1,4 +1,4 @@
-"""`trianflow weights`: list, inspect and import the weights of the networks."""
+"""`trianflow weights`: list, inspect, verify and import the weights of the networks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from trianflow.errors import UsageError
+from trianflow.errors import TrianflowError, UsageError
 
 _IMPORT = """\
 Make a weight file and its card of a checkpoint of the published implementation (stage 1: flow; stages 2 and 3:
@@ -18,12 +18,16 @@ images, and whoever uses them turns the first layers. If tensors are missing or 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `weights` and what it does to the sub-commands of the main program."""
-    parser = subparsers.add_parser("weights", help="list, inspect and import the weights of the networks")
+    parser = subparsers.add_parser("weights", help="list, inspect, verify and import the weights of the networks")
     actions = parser.add_subparsers(dest="weights_command", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="the bundled weights")
     listing.add_argument("--json", action="store_true", help="print JSON")
     show = actions.add_parser("show", help="check one set of weights, and print its card and sizes")
     show.add_argument("weights", metavar="NAME|FILE", help="bundled weights, or a .safetensors file")
+    verify = actions.add_parser("verify", help="check that weights are whole, and those of their cards")
+    verify.add_argument(
+        "weights", nargs="*", metavar="NAME|FILE", help="bundled weights or .safetensors files (default: all bundled)"
+    )
     importing = actions.add_parser(
         "import",
         help="convert a published checkpoint",
@@ -43,10 +47,11 @@ def run(args: argparse.Namespace) -> int:
         0; every failure is an exception.
 
     Raises:
-        TrianflowError: a file that cannot be read or written, or is not what it should be.
+        TrianflowError: a file that cannot be read or written, or is not what it should be; of several to verify, after
+            the last one.
         UsageError: an unknown name, or an option that cannot be right.
     """
-    actions = {"list": _list, "show": _show, "import": _import}
+    actions = {"list": _list, "show": _show, "verify": _verify, "import": _import}
     if args.weights_command not in actions:
         raise UsageError(f"weights has no action '{args.weights_command}'")
     actions[args.weights_command](args)
@@ -80,6 +85,27 @@ def _show(args: argparse.Namespace) -> None:
     width = max(map(len, rows))
     for key, value in rows.items():
         print(f"{key:<{width}}  {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+
+
+def _verify(args: argparse.Namespace) -> None:
+    from trianflow.weights import list_weights, load_weights
+
+    names = args.weights or [entry.name for entry in list_weights()]
+    damaged = []
+    for name in names:
+        try:
+            weights = load_weights(name)
+        except (TrianflowError, UsageError) as error:
+            damaged.append(name)
+            print(error, file=sys.stderr)
+            continue
+        if not args.quiet:
+            networks = {"flow": weights.flow, "depth": weights.depth, "pose": weights.pose}
+            held = " + ".join(kind for kind, network in networks.items() if network is not None)
+            known = "sha256 as on its card" if "sha256" in weights.card else "no card to compare with"
+            print(f"{name}: {held}, {known}")
+    if damaged:
+        raise TrianflowError(f"{len(damaged)} of {len(names)} weights are not whole: {', '.join(map(str, damaged))}")
 
 
 def _import(args: argparse.Namespace) -> None:

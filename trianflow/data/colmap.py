@@ -14,6 +14,11 @@ from trianflow.files import replacing
 from trianflow.geometry.camera import Camera
 
 CAMERAS, IMAGES, POINTS = "cameras.txt", "images.txt", "points3D.txt"
+# How our images.txt begins; COLMAP's own has other comments.
+IMAGES_HEADER = (
+    "# IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME (world to camera)",
+    "# POINTS2D[] as (X, Y, POINT3D_ID)",
+)
 _SHIFT = 0.5  # COLMAP calls the centre of the top-left pixel (0.5, 0.5), we call it (0, 0)
 
 
@@ -76,8 +81,7 @@ def _camera(camera: Camera) -> Iterator[str]:
 
 
 def _images(model: Reconstruction, begin: np.ndarray, point: np.ndarray, p: np.ndarray) -> Iterator[str]:
-    yield "# IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME (world to camera)\n"
-    yield "# POINTS2D[] as (X, Y, POINT3D_ID)\n"
+    yield from (f"{line}\n" for line in IMAGES_HEADER)
     T_cw = np.linalg.inv(model.T_wc)
     q = Rotation.from_matrix(T_cw[:, :3, :3]).as_quat(canonical=True)[:, [3, 0, 1, 2]]
     for i, name in enumerate(model.names):

@@ -8,14 +8,15 @@ from torch import Tensor
 from trianflow.geometry.camera import backproject, pixel_grid, project, transform
 
 
-def sample(x: Tensor, points: Tensor, padding: str = "zeros") -> Tensor:
-    """Bilinear samples of a map at pixel positions.
+def sample(x: Tensor, points: Tensor, padding: str = "zeros", mode: str = "bilinear") -> Tensor:
+    """Samples of a map at pixel positions.
 
     Args:
         x: `(B, C, H, W)`.
         points: `(B, ..., 2)` pixels, x first; any middle dimensions, up to two.
         padding: what lies outside: `zeros` (with partial weights at the border), `border` or `reflection`
             (about the centres of the border pixels).
+        mode: of interpolation, `bilinear` or `bicubic`.
 
     Returns:
         `(B, C, ...)`. Differentiable in both.
@@ -27,7 +28,7 @@ def sample(x: Tensor, points: Tensor, padding: str = "zeros") -> Tensor:
     if points.numel() == 0:
         return x.new_zeros(*x.shape[:2], *middle)
     grid = grid.reshape(points.shape[0], middle[0], -1, 2)
-    out = torch.nn.functional.grid_sample(x, grid, mode="bilinear", padding_mode=padding, align_corners=True)
+    out = torch.nn.functional.grid_sample(x, grid, mode=mode, padding_mode=padding, align_corners=True)
     return out.reshape(*out.shape[:2], *middle)
 
 

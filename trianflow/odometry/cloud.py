@@ -83,12 +83,16 @@ class CloudWriter:
         )
         keep = np.concatenate([not_lonely(part.X, part.distance) for part in (seen, measured)])
         if not keep.any() and not self._required:
-            self.path.unlink(missing_ok=True)  # of an earlier run
+            self.abandon()
             return []
         if not keep.any():
             raise TrianflowError(f"{self.path}: no cloud: not one point was seen from places far enough apart")
         write_ply(self.path, points[keep], np.concatenate([seen.color, measured.color])[keep])
-        return [str(self.path)]
+        return [run.named(self.path)]
+
+    def abandon(self) -> None:
+        """Remove the cloud of an earlier run."""
+        self.path.unlink(missing_ok=True)
 
     def _add_tracks(self, tracks: Tracks, odometry: VisualOdometry) -> None:
         if not len(tracks):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
-from trianflow.data.colmap import Reconstruction, write_colmap
+from trianflow.data.colmap import CAMERAS, IMAGES, IMAGES_HEADER, POINTS, Reconstruction, write_colmap
 from trianflow.data.frames import Frame
-from trianflow.errors import TrianflowError
+from trianflow.errors import TrianflowError, UsageError
 from trianflow.geometry.camera import invert_pose, project, transform
 from trianflow.odometry.pipeline import VisualOdometry
 from trianflow.odometry.placement import KeyRows
@@ -25,32 +26,74 @@ _QUALITY = 95
 _LARGEST_ERROR = 1.0
 
 
+@dataclass(frozen=True)
+class _Points:
+    """Points with what has been seen of them, as small as may be.
+
+    Attributes:
+        X: `(M, 3)` float64 in the world, before metres.
+        first, count: `(M,)` int64 number of the key frame that saw each first, and how many did, one after another.
+        color: `(M, 3)` uint8 RGB.
+        p: `(O, 2)` float32 pixels, those of a point together.
+    """
+
+    X: np.ndarray
+    first: np.ndarray
+    count: np.ndarray
+    color: np.ndarray
+    p: np.ndarray
+
+    @classmethod
+    def of(cls, tracks: Tracks, X: np.ndarray) -> _Points:
+        """Without the room that tracks leave for more views."""
+        p = tracks.p[np.isfinite(tracks.p).all(-1)].astype(np.float32)
+        return cls(X, tracks.first, tracks.count, tracks.color, p)
+
+    @classmethod
+    def joined(cls, parts: list[_Points]) -> _Points:
+        """Many as one."""
+        parts = [cls.of(Tracks.joined([]), np.zeros((0, 3))), *parts]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])))
+
+    def observations(self) -> tuple[np.ndarray, np.ndarray]:
+        """`(O,)` number of the point, and of the key frame, of each row of `p`."""
+        point = np.arange(len(self.X)).repeat(self.count)
+        begin = self.count.cumsum() - self.count
+        return point, self.first[point] + np.arange(len(point)) - begin[point]
+
+
 class ColmapWriter:
     """An observer of a run that writes a reconstruction: `cameras.txt`, `images.txt`, `points3D.txt`.
 
-    The key frames themselves, freed of distortion, are in `images/`.
+    The key frames themselves, freed of distortion, are in `images/`. Of what is in the folder before, only a
+    reconstruction that was written here is replaced, with the pictures that its `images.txt` names.
 
     Args:
         folder: made where it is missing.
 
     Raises:
+        UsageError: it holds other pictures, or a reconstruction of another program.
         TrianflowError: it cannot be written to.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = prepare_output(folder)
         prepare_output(self.folder / PICTURES)
+        self._earlier = self._of_an_earlier_run()
         self._rows, self._tracker = KeyRows(), Tracker()
         self._names: list[str] = []
         self._size = 0, 0
-        self._parts: list[tuple[Tracks, np.ndarray]] = []  # with their points, before metres
+        self._parts: list[_Points] = []
 
     def observe(self, odometry: VisualOdometry, frame: Frame, step: Step) -> None:
         """Take a frame.
 
         Raises:
-            TrianflowError: its picture cannot be written.
+            TrianflowError, OSError: its picture cannot be written, or one of an earlier run not be removed.
         """
+        for path in self._earlier:
+            path.unlink(missing_ok=True)
+        self._earlier.clear()
         self._rows.observe(odometry)
         seen = odometry.seen
         if seen is not None and seen.advanced:
@@ -62,23 +105,18 @@ class ColmapWriter:
         self._add(self._tracker.observe(odometry, step), odometry)
 
     def finish(self, run: OdometryRun, odometry: VisualOdometry) -> list[str]:
-        """Write the text files.
+        """Write the text files; that no point is known is a problem of the run.
 
         Raises:
             TrianflowError: one cannot be written.
         """
         self._add(self._tracker.rest(), odometry)
         place = self._rows.placement(run, odometry)
-        tracks = Tracks.joined([tracks for tracks, _ in self._parts])
-        X = np.concatenate([np.zeros((0, 3)), *(X for _, X in self._parts)])
-        X = place.place(X, tracks.first, place.metres[tracks.first])
-        point, number = np.isfinite(tracks.p).all(-1).nonzero()
-        image, p = tracks.first[point] + number, tracks.p[point, number]
-        T_cw = invert_pose(torch.from_numpy(place.T_wc))[torch.from_numpy(image)]
-        X_c = transform(T_cw, torch.from_numpy(X[point])[:, None])[:, 0]
-        off = np.linalg.norm(project(X_c, odometry.camera.K()).numpy() - p, axis=1)
-        off[X_c[:, 2].numpy() <= 0] = np.inf
-        count, total, largest = tracks.count, np.zeros(len(X)), np.zeros(len(X))
+        points = _Points.joined(self._parts)
+        X = place.place(points.X, points.first, place.metres[points.first])
+        (point, image), p = points.observations(), points.p
+        off = _off(X, place.T_wc, point, image, p, odometry.camera.K())
+        count, total, largest = points.count, np.zeros(len(X)), np.zeros(len(X))
         np.add.at(total, point, off)
         np.maximum.at(largest, point, off)
         good = largest < _LARGEST_ERROR
@@ -93,20 +131,45 @@ class ColmapWriter:
                 self._names,
                 place.T_wc,
                 X[good],
-                tracks.color[good],
+                points.color[good],
                 error,
                 image[kept],
                 renumbered[point[kept]],
                 p[kept],
             ),
         )
-        return [f"{self.folder}/"]
+        if not good.any():
+            run.problems.append(f"{self.folder}: no points: not one was seen from places far enough apart")
+        return [f"{run.named(self.folder)}/"]
+
+    def abandon(self) -> None:
+        """Nothing is left: what was of an earlier run was removed at the first frame."""
+
+    def _of_an_earlier_run(self) -> list[Path]:
+        """The files that may be replaced.
+
+        Raises:
+            UsageError: there are others that would be, or that would mix with ours.
+        """
+        ours: list[Path] = []
+        index = self.folder / IMAGES
+        if index.exists():
+            lines = index.read_text("utf-8", errors="replace").splitlines()
+            if lines[:2] != [*IMAGES_HEADER]:
+                raise UsageError(f"--colmap {self.folder}: holds a reconstruction already; name another folder")
+            names = [Path(line.rpartition(" ")[2]).name for line in lines[2::2]]
+            ours = [self.folder / name for name in (CAMERAS, IMAGES, POINTS)]
+            ours += [self.folder / PICTURES / name for name in names]
+        if set((self.folder / PICTURES).iterdir()) - set(ours):
+            where = self.folder / PICTURES
+            raise UsageError(f"--colmap {self.folder}: {where} holds other files; name another folder, or remove them")
+        return ours
 
     def _add(self, tracks: Tracks, odometry: VisualOdometry) -> None:
         if len(tracks):
             found = tracks.triangulated(odometry.key_poses, odometry.camera.K())
             good = tracks.believed(found)
-            self._parts.append((tracks.select(good), found.X_w.numpy()[good]))
+            self._parts.append(_Points.of(tracks.select(good), found.X_w.numpy()[good]))
 
     @staticmethod
     def _write(path: Path, image: np.ndarray) -> None:
@@ -116,3 +179,15 @@ class ColmapWriter:
             path.write_bytes(data.tobytes())
         except OSError as e:
             raise TrianflowError(f"{path}: cannot write the picture: {e.strerror}") from e
+
+
+def _off(X: np.ndarray, T_wc: np.ndarray, point: np.ndarray, image: np.ndarray, p: np.ndarray, K: Tensor) -> np.ndarray:
+    """`(O,)` distance in pixels of observations from where their points are seen; infinite behind the camera."""
+    off = np.full(len(p), np.inf)
+    order = np.argsort(image, kind="stable")
+    begin = np.searchsorted(image[order], np.arange(1, len(T_wc)))
+    for T_cw, rows in zip(invert_pose(torch.from_numpy(T_wc)), np.split(order, begin)):
+        X_c = transform(T_cw, torch.from_numpy(X[point[rows]]))
+        distance = np.linalg.norm(project(X_c, K).numpy() - p[rows], axis=1)
+        off[rows] = np.where(X_c[:, 2].numpy() > 0, distance, np.inf)
+    return off

@@ -30,7 +30,7 @@ def learned_flow(config: NetworkConfig, weights: Weights | None = None) -> Learn
     """
     weights = (weights or load_weights(config.weights)).rgb()
     if weights.flow is None:
-        raise UsageError(f"the weights '{config.weights}' hold no flow network")
+        raise UsageError(f"the weights '{config.weights}' hold no flow network; take --weights FILE with one")
     return LearnedFlow(weights.flow, config.device, size_of(weights.card), config.network_size)
 
 
@@ -38,7 +38,7 @@ def learned_depth(config: NetworkConfig, weights: Weights | None = None) -> Lear
     """The depth network of a configuration; arguments and errors as of `learned_flow`."""
     weights = (weights or load_weights(config.weights)).rgb()
     if weights.depth is None:
-        raise UsageError(f"the weights '{config.weights}' hold no depth network")
+        raise UsageError(f"the weights '{config.weights}' hold no depth network; take --weights FILE with one")
     return LearnedDepth(weights.depth, config.device, size_of(weights.card), config.network_size)
 
 
@@ -46,7 +46,7 @@ def learned_pose(config: NetworkConfig, weights: Weights | None = None) -> Learn
     """The pose network of a configuration; arguments and errors as of `learned_flow`."""
     weights = (weights or load_weights(config.weights)).rgb()
     if weights.pose is None:
-        raise UsageError(f"the weights '{config.weights}' hold no pose network")
+        raise UsageError(f"the weights '{config.weights}' hold no pose network; take --weights FILE with one")
     return LearnedPose(weights.pose, weights.flow, config.device, size_of(weights.card), config.network_size)
 
 

@@ -54,7 +54,7 @@ class HtmlReport:
             TrianflowError: it cannot be written.
         """
         view, problems = _run_view(run, odometry, self._truth), list(run.problems)
-        if self._cloud is not None and Path(self._cloud).name in {Path(name).name for name in run.files}:
+        if self._cloud is not None and run.named(Path(self._cloud)) in run.files:
             try:
                 points, view.colors = read_cloud(self._cloud, _POINTS)
                 view.cloud = _moved(points, run.trajectory.T_wc[0], view.T_wc[0], view.scale)
@@ -73,6 +73,9 @@ class HtmlReport:
             data=run_data(view, self._thumbnails),
         ).save(run.out / PAGE)
         return [PAGE]
+
+    def abandon(self) -> None:
+        """Nothing is left: the run has removed the page of an earlier one."""
 
 
 def _view(odometry: VisualOdometry, seen: Seen, frame: Frame) -> FrameView:

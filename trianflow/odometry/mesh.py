@@ -16,19 +16,23 @@ from trianflow.errors import TrianflowError
 from trianflow.odometry.pipeline import VisualOdometry
 from trianflow.odometry.placement import KeyRows, Placement
 from trianflow.odometry.run import OdometryRun
-from trianflow.odometry.shots import Shot, ShotPicker
+from trianflow.odometry.shots import Shot, ShotPicker, triangulated_shot
 from trianflow.odometry.step import Step
 from trianflow.visualization.mesh import DepthView, fuse_depth, save_mesh
 from trianflow.visualization.viewer import import_open3d
 
-NEEDS_DEPTH = "a mesh needs depth: measured with --depth DIR, or of the network with --scale depth"
 # Largest value that a 16-bit depth image may hold, and the quality of the pictures beside them.
 _LARGEST, _QUALITY = 65534, 95
+# Depth beyond so many times the median of its image is left out: a single huge one would leave no digits to the rest.
+_FARTHEST = 20.0
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """Where a shot lies in the file: picture, then depth; `scale` stored units make one of depth."""
+    """Where a shot lies in the file: picture, then depth; `scale` stored units make one of depth.
+
+    The unit of the depth and of its `median` is that of the trajectory, or, `of_flow`, the way to the next key frame.
+    """
 
     key: int
     T_kc: np.ndarray
@@ -36,12 +40,15 @@ class _Kept:
     picture: int
     depth: int
     scale: float
+    median: float
+    of_flow: bool
 
 
 class MeshWriter:
     """An observer of a run that writes a triangle mesh (PLY) of the surfaces that the depth maps see.
 
-    Until the poses are final the depth maps wait in a temporary file, compressed: about 0.3 MB each.
+    A key frame whose depth is neither measured nor predicted gets it from the flow to the next one. Until the poses
+    are final the depth maps wait in a temporary file, compressed: about 0.3 MB each.
 
     Args:
         path: the file; its folder must exist.
@@ -55,7 +62,7 @@ class MeshWriter:
         self.path = Path(path)
         self._rows, self._picker = KeyRows(), ShotPicker()
         self._kept: list[_Kept] = []
-        self._medians: list[float] = []
+        self._key_has_depth = True  # measured or predicted
         try:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115
         except OSError as e:
@@ -69,36 +76,49 @@ class MeshWriter:
         """
         self._rows.observe(odometry)
         shot = self._picker.observe(odometry, frame, step)
-        if shot is not None and shot.depth.any():
-            self._keep(shot)
+        has_depth = shot is not None and bool(shot.depth.any())
+        if odometry.seen is not None and odometry.seen.advanced:
+            found = None if self._key_has_depth else triangulated_shot(odometry, step)
+            if found is not None and found.depth.any():
+                self._keep(found, of_flow=True)
+            self._key_has_depth = has_depth
+        if shot is not None and has_depth:
+            self._keep(shot, of_flow=False)
 
     def finish(self, run: OdometryRun, odometry: VisualOdometry) -> list[str]:
         """Write the mesh.
 
         Raises:
-            TrianflowError: there was no depth, its unit does not relate to the trajectory's, no surface was found, or
-                the file cannot be written.
+            TrianflowError: no depth was known, its unit does not relate to the trajectory's, no surface was found,
+                or the file cannot be written.
         """
         if not self._kept:
-            raise TrianflowError(f"{self.path}: no mesh: {NEEDS_DEPTH}")
-        if odometry.metric.carries and not odometry.metric.known:
+            raise TrianflowError(f"{self.path}: no mesh: nothing was seen from places far enough apart")
+        measured = not all(kept.of_flow for kept in self._kept)
+        if measured and odometry.metric.carries and not odometry.metric.known:
             raise TrianflowError(f"{self.path}: no mesh: how depth scales the trajectory has not become known")
         place, K = self._rows.placement(run, odometry), odometry.camera.K().numpy()
-        grid = fuse_depth(lambda: self._views(place), K, float(np.median(self._medians)))
+        medians = [kept.median * _unit(kept, place) for kept in self._kept if kept.key < len(place.T_wc)]
+        grid = fuse_depth(lambda: self._views(place), K, float(np.median(medians)))
         save_mesh(self.path, grid)
         self._file.close()
-        return [str(self.path)]
+        return [run.named(self.path)]
 
-    def _keep(self, shot: Shot) -> None:
-        known = shot.depth[shot.depth > 0]
-        scale = _LARGEST / float(known.max())
-        self._medians.append(float(np.median(known[::16])))
+    def abandon(self) -> None:
+        """Remove the mesh of an earlier run."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+    def _keep(self, shot: Shot, of_flow: bool) -> None:
+        median = float(np.median(shot.depth[shot.depth > 0][::16]))
+        depth_map = np.where(shot.depth <= _FARTHEST * median, shot.depth, np.float32(0))
+        scale = _LARGEST / float(depth_map.max())
         color = np.ascontiguousarray(shot.image[..., ::-1])
         picture = cv2.imencode(".jpg", color, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
-        depth = depth_png(shot.depth, scale)
+        depth = depth_png(depth_map, scale)
         begin = self._file.seek(0, 2)
         self._file.write(picture + depth)
-        self._kept.append(_Kept(shot.key, shot.T_kc, begin, len(picture), len(depth), scale))
+        self._kept.append(_Kept(shot.key, shot.T_kc, begin, len(picture), len(depth), scale, median, of_flow))
 
     def _views(self, place: Placement) -> Iterator[DepthView]:
         for kept in self._kept:
@@ -108,7 +128,15 @@ class MeshWriter:
             image, depth = (_decoded(self._file.read(size)) for size in (kept.picture, kept.depth))
             T_kc = kept.T_kc.copy()
             T_kc[:3, 3] *= place.metres[kept.key]
-            yield DepthView(depth / np.float32(kept.scale), image[..., ::-1], place.T_wc[kept.key] @ T_kc)
+            depth = depth * np.float32(_unit(kept, place) / kept.scale)
+            yield DepthView(depth, image[..., ::-1], place.T_wc[kept.key] @ T_kc)
+
+
+def _unit(kept: _Kept, place: Placement) -> float:
+    """What the unit of a shot's depth is in that of the trajectory."""
+    if not kept.of_flow:
+        return 1.0
+    return float(np.linalg.norm(place.T_wc[kept.key + 1, :3, 3] - place.T_wc[kept.key, :3, 3]))
 
 
 def _decoded(data: bytes) -> np.ndarray:

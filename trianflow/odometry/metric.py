@@ -54,7 +54,8 @@ class MetricScale:
         preparation: knows where depth comes from, and how good it is.
 
     Attributes:
-        carries: whether a window carries the scale; else depth, where there is some, sets the length of a step itself.
+        carries: whether a window carries a scale of its own; else depth, where there is some, sets the length of a step
+            itself, or that of the window.
         known: whether enough is known for metres. It stays so, with a larger `sigma`, where the trajectory is lost.
         sigma: standard deviation of the logarithm of the scale in the newest step; infinite where it is not known.
 

@@ -13,6 +13,7 @@ from trianflow.config import OdometryConfig
 from trianflow.flow.interface import FlowPair
 from trianflow.flow.matches import select_matches
 from trianflow.flow.occlusion import flow_quality
+from trianflow.flow.refinement import Refiner
 from trianflow.geometry.camera import backproject
 from trianflow.geometry.scale import robust_scale
 from trianflow.odometry.direct_motion import direct_motion
@@ -26,6 +27,9 @@ from trianflow.pose.two_view import TwoViewStatus, solve_two_view
 
 # Points of known depth below which there is nothing to lean on.
 _MIN_POINTS = 50
+# Share of the matches that must be refined, so that the others can be left out: fewer lie too close together, and tell
+# of images too noisy for it.
+_ALIGNED = 0.3
 # What the structure may cost more under the pose of two-view geometry than under its own, a point, in natural units:
 # right poses stay below 0.05, and those of movers, mirrored and of the wrong plane are above 2.
 _CONTRADICTION = 0.75
@@ -49,7 +53,7 @@ class MotionSolver:
     """The motion since the key frame, with its length.
 
     Depth sets the length where each pair stands by itself. Where a window carries the scale, depth only helps out,
-    and its scale is fused over time (`odometry.metric`).
+    and is a prior of the window's points, or its scale is fused over time (`odometry.metric`).
 
     Attributes:
         carries: whether a window does.
@@ -72,8 +76,11 @@ class MotionSolver:
         """Whether the structure may set a length."""
         return self.carries or self._config.scale in ("auto", "structure")
 
-    def compare(self, flow: FlowPair, structure: Structure) -> Pair:
-        """Matches, their two-view geometry, and where the points of the structure have gone."""
+    def compare(self, flow: FlowPair, structure: Structure, refiner: Refiner | None = None) -> Pair:
+        """Matches, their two-view geometry, and where the points of the structure have gone.
+
+        Where enough matches can be refined, these alone count; else all as the flow gives them.
+        """
         settings = self._config.matches
         stride = settings.stride_for(*flow.flow_ab.shape[-2:])
         quality = flow_quality(flow, settings.alpha, settings.beta, stride)
@@ -86,6 +93,14 @@ class MotionSolver:
             stride,
             self._config.seed,
         )
+        sigma = torch.full((matches.valid.shape[1],), torch.inf, dtype=torch.float64)
+        if refiner is not None:
+            p_b, sigma = refiner(matches.p_a[0], matches.p_b[0])
+            aligned = matches.valid & sigma.isfinite()
+            if int(aligned.sum()) < _ALIGNED * int(matches.valid.sum()):
+                refiner, sigma = None, torch.full_like(sigma, torch.inf)
+            else:
+                matches = replace(matches, p_b=p_b[None], valid=aligned)
         view = solve_two_view(
             matches.p_a.double(),
             matches.p_b.double(),
@@ -95,7 +110,7 @@ class MotionSolver:
             self._config.seed,
         )
         overlap = float((quality.consistent & (quality.visible > 0.5)).float().mean())
-        return Pair(flow, matches, view, overlap, *self.follow(structure, flow))
+        return Pair(flow, matches, view, overlap, *self.follow(structure, flow), sigma, refiner)
 
     def follow(self, structure: Structure, flow: FlowPair) -> tuple[Tensor, Tensor]:
         """Where a flow takes the points of the structure `(M, 2)`, and which of them arrive `(M,)`."""
@@ -148,8 +163,8 @@ class MotionSolver:
                 status = two_view.status if two_view is not None else StepStatus.PNP
                 error = reprojection(T_ck, known.X_a, known.p_b, self._K)[0].norm(dim=-1)
                 share = float((error < self._config.pnp_threshold).double().mean())
-                filtered = two_view is not None and known.source == "structure"
-                return Motion(T_ck, status, known.source, share, measured=filtered)
+                moves = pair.status is not TwoViewStatus.ROTATION_ONLY
+                return Motion(T_ck, status, known.source, share, measured=moves and known.source == "structure")
         if two_view is not None:
             return two_view
         if pair.status is TwoViewStatus.ROTATION_ONLY:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -95,7 +95,7 @@ class Overlay:
     also after an interruption.
 
     Args:
-        path: the video, .mp4 or .avi; its folder is made where it is missing.
+        path: the video, .mp4, .webm or .avi; its folder is made where it is missing.
 
     Raises:
         UsageError: another suffix, or the path is a folder.
@@ -105,7 +105,7 @@ class Overlay:
     def __init__(self, path: str | Path) -> None:
         path = Path(path).expanduser()
         if path.suffix.lower() not in CODECS:
-            raise UsageError(f"{path}: a video ends in {' or '.join(CODECS)}")
+            raise UsageError(f"{path}: a video ends in one of {', '.join(CODECS)}")
         if path.is_dir():
             raise UsageError(f"{path}: is a folder; name a file")
         prepare_output(path.parent)
@@ -124,7 +124,7 @@ class Overlay:
         if self._layout is None:
             seen = odometry.seen
             if seen is None:
-                self._early.append((frame, step))
+                self._early.append((replace(frame, image=None, depth=None), step))
                 return
             height, width = seen.prepared.image.shape[:2]
             self._layout = Layout.of(width, height, seen.prepared.depth is not None)
@@ -141,7 +141,11 @@ class Overlay:
             TrianflowError: it could not be written, or not one frame had an image.
         """
         self._video.close()
-        return [self._path.name if self._path.parent.resolve() == run.out.resolve() else str(self._path)]
+        return [run.named(self._path)]
+
+    def abandon(self) -> None:
+        """Give up the video; one of an earlier run stays."""
+        self._video.discard()
 
     def _picture(self, layout: Layout, seen: Seen | None, frame: Frame, step: Step) -> np.ndarray:
         canvas = draw.blank(layout.height, layout.width)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from trianflow.flow.interface import FlowPair
 from trianflow.flow.matches import Matches
+from trianflow.flow.refinement import Refiner
 from trianflow.geometry.camera import homogeneous, normalize_pixels
 from trianflow.geometry.epipolar import fundamental_from_essential, sampson_distance, skew
 from trianflow.odometry.preparation import Prepared
@@ -55,6 +56,8 @@ class Pair:
         overlap: share of the key frame's pixels that are visible and consistent in b, in [0, 1].
         p_b: `(M, 2)` float64 pixels, where the flow takes the structure's points.
         followed: `(M,)` bool, which of them arrive.
+        sigma: `(N,)` standard deviations of the matches, pixels; infinite for those that are as the flow gives them.
+        refiner: has brought the matches to a fraction of a pixel, and can bring others; None where the flow stands.
     """
 
     flow: FlowPair
@@ -63,11 +66,19 @@ class Pair:
     overlap: float
     p_b: Tensor
     followed: Tensor
+    sigma: Tensor
+    refiner: Refiner | None = None
 
     @property
     def status(self) -> TwoViewStatus:
         """Of the two-view geometry."""
         return TwoViewStatus(int(self.view.status))
+
+    def refined(self, p_a: Tensor, p_b: Tensor) -> tuple[Tensor, Tensor]:
+        """Points `(N, 2)` in b as good as can be had, and `(N,)` their sigma, pixels; infinite by the flow alone."""
+        if self.refiner is None:
+            return p_b, torch.full((len(p_b),), torch.inf, dtype=torch.float64)
+        return self.refiner(p_a, p_b)
 
     def near_parallax(self, T_ba: Tensor, K: Tensor) -> float:
         """What nine tenths of the inliers stay below of motion that the rotation of T_ba `(4, 4)` leaves, pixels."""
@@ -112,7 +123,7 @@ class Motion:
     Attributes:
         T_ck: `(4, 4)` float64, key frame to current camera.
         status, scale_source, inlier_ratio, note: as in `Step`.
-        measured: by two-view geometry with a scale, so that the structure can be filtered with it.
+        measured: with a scale, by two-view geometry or the structure: depths can be filtered with it.
     """
 
     T_ck: Tensor

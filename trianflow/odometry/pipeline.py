@@ -19,6 +19,7 @@ from trianflow.data.frames import Frame
 from trianflow.depth.interface import DepthEstimator
 from trianflow.errors import TrianflowError
 from trianflow.flow.interface import FlowEstimator
+from trianflow.flow.refinement import Refiner
 from trianflow.geometry.camera import Camera, invert_pose
 from trianflow.odometry.estimators import Estimators, learned_pose
 from trianflow.odometry.loops import Closed, LoopCloser
@@ -206,7 +207,8 @@ class VisualOdometry:
             if self.config.window.frames and self.config.scale != "unit" and not by_depth and self._pose is None:
                 self._window = SlidingWindow(self._K, self.config.window)
                 self._window.restart(len(self._key_poses) - 1, invert_pose(self._key.T_wc))
-                self._solver.carries = self.metric.carries = True
+                self._solver.carries = True
+                self.metric.carries = self.metric.wants_metres or not self._has_depth or prepared.depth is None
             self.seen = Seen(prepared, None, None, True, len(self._key_poses) - 1, self._structure)
             return replace(row, status=StepStatus.FIRST)
         key = self._key
@@ -216,7 +218,9 @@ class VisualOdometry:
             assert upcoming is not None
             start = encoded if self._advances else key.prepared.encoded
             self._ahead = (upcoming, self._pool.submit(self._look_ahead, start, upcoming))
-        pair = self._solver.compare(flow, self._structure)
+        refines = self.config.matches.refine
+        refiner = Refiner(key.prepared.smooth, prepared.smooth, flow.flow_ab) if refines else None
+        pair = self._solver.compare(flow, self._structure, refiner)
         predicted = invert_pose(torch.from_numpy(self._predict(frame.time))) @ key.T_wc
         travelled = self._speed * max(frame.time - key.time, 0.0)
         motion = self._solver.solve(pair, key, self._structure, predicted, travelled, self._depth_unit(), prepared)
@@ -268,7 +272,8 @@ class VisualOdometry:
         if self._window is not None and lost:
             self._window.restart(number, invert_pose(T_wc))
         elif self._window is not None:
-            step = self._window.add(number, motion.T_ck, pair)
+            depth = None if self.metric.carries else key.prepared.depth  # then all is in metres
+            step = self._window.add(number, motion.T_ck, pair, depth, self._preparation.depth_noise)
             broken &= not step.carried
             self._structure = self._structure.scaled(step.scale)
             self._speed *= step.scale
@@ -283,7 +288,7 @@ class VisualOdometry:
         self._key_poses.append(T_wc.numpy())
         T_step = np.linalg.inv(self._key_poses[-2]) @ self._key_poses[-1]
         T_ba = torch.from_numpy(np.linalg.inv(T_step))
-        metric = self._window is None and self._has_depth
+        metric = not self.metric.carries and self._has_depth
         measured = self.metric.measure(pair, key, T_ba, end, radial) if motion.measured and not metric else {}
         fused = self.metric.advance(T_step, measured, broken)
         if math.isfinite(fused.sigma):
@@ -327,7 +332,7 @@ class VisualOdometry:
         """Of the depth source, in units of the trajectory; None where it is not for use, or not to be compared yet."""
         if self.config.scale not in ("auto", "depth"):
             return None
-        if self._window is None:
+        if not self.metric.carries:
             return 1.0
         if self.metric.known:
             return 1 / self.metric.factor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from trianflow.data.frames import Frame
 from trianflow.data.undistort import Undistorter
 from trianflow.depth.interface import DepthEstimator
 from trianflow.flow.interface import FlowEstimator
+from trianflow.flow.refinement import smoothed
 from trianflow.geometry.camera import Camera
 from trianflow.odometry.estimators import learned_depth, wants_network_depth
 
@@ -30,6 +32,11 @@ class Prepared:
     image: np.ndarray
     encoded: Any
     depth: np.ndarray | None
+
+    @cached_property
+    def smooth(self) -> np.ndarray:
+        """The image as matches are refined on it."""
+        return smoothed(self.image)
 
 
 class Preparation:

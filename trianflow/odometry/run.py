@@ -27,7 +27,7 @@ from trianflow.odometry.step import Step
 from trianflow.trajectory import Trajectory, TrajectoryWriter
 
 TUM, KITTI, REPORT, PICTURE = "trajectory.tum", "trajectory.kitti", "report.json", "trajectory.png"
-PAGE = "report.html"
+PAGE, CLOUD = "report.html", "cloud.ply"
 CLOSED = ("trajectory_loops.tum", "trajectory_loops.kitti")
 _SAVE_EVERY = 10.0  # seconds between two writings of the report: what a killed run loses of it
 _UNMARKED = ("first", "pnp", "duplicate")  # statuses that the picture shows as ok: their pose is as good
@@ -53,6 +53,10 @@ class OdometryRun:
     files: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
+    def named(self, path: Path) -> str:
+        """A file as a person finds it: by its name where it lies in the folder of the results, else by its path."""
+        return path.name if path.resolve().parent == self.out.resolve() else str(path)
+
 
 class Observer(Protocol):
     """Makes a result of its own from what the odometry sees: a point cloud, a page, a video."""
@@ -65,10 +69,25 @@ class Observer(Protocol):
 
         Returns:
             Names of the files that were written, as a person would find them.
-
-        Raises:
-            TrianflowError: they cannot be; becomes a line of the run's problems.
         """
+
+    def abandon(self) -> None:
+        """Called once where one of the others raised, which is a line of the run's problems and does not end it.
+
+        Leaves nothing half done, and nothing of an earlier run that would pass for a result of this one.
+        """
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was stopped by the user.
+
+    Attributes:
+        run: what was done.
+    """
+
+    def __init__(self, run: OdometryRun) -> None:
+        super().__init__()
+        self.run = run
 
 
 def set_threads() -> None:
@@ -132,12 +151,13 @@ def run_odometry(
         observers: make further results.
 
     Returns:
-        What was done. That the truth does not fit or the picture fails is a line in its `problems`.
+        What was done. That the truth does not fit, or that the picture or an observer fails, is a line in its
+        `problems`.
 
     Raises:
         TrianflowError: the networks cannot be loaded, the folder cannot be written, or there is not one frame.
-        BaseException: whatever tracking, reading or `on_step` raised, `KeyboardInterrupt` too, after the
-            files have been completed.
+        Interrupted: in place of a `KeyboardInterrupt`, after the files have been completed.
+        Exception: whatever tracking, reading or `on_step` raised, after that too.
     """
     config = config or OdometryConfig()
     source = frames if isinstance(frames, FrameSource) else None
@@ -151,9 +171,11 @@ def run_odometry(
     run = OdometryRun(out, report, Trajectory(np.zeros(0), np.zeros((0, 4, 4))))
     given = report.notes
     _take_notes(report, given, source)
-    for name in (PICTURE, PAGE, *CLOSED):
+    stale = [PICTURE, PAGE, *CLOSED] + ([CLOUD] if (out / REPORT).exists() else [])  # other folders may have a cloud
+    for name in stale:
         (out / name).unlink(missing_ok=True)  # of an earlier run
     report.save(out / REPORT)
+    active = list(observers)
     try:
         with (
             TrajectoryWriter(out / TUM) as tum,
@@ -161,7 +183,8 @@ def run_odometry(
             _closing(frames) as stream,
         ):
             begin = saved = time.perf_counter()
-            for frame, upcoming in with_next(stream):
+            is_live = source is not None and source.kind == "webcam"  # a frame that waits for its next grows old
+            for frame, upcoming in ((frame, None) for frame in stream) if is_live else with_next(stream):
                 step = odometry.track(frame, upcoming)
                 tum.write(step.time, step.T_wc)
                 kitti.write(step.time, step.T_wc)
@@ -171,8 +194,12 @@ def run_odometry(
                 if now - saved > _SAVE_EVERY:
                     report.save(out / REPORT)
                     saved = now
-                for observer in observers:
-                    observer.observe(odometry, frame, step)
+                for observer in active.copy():
+                    try:
+                        observer.observe(odometry, frame, step)
+                    except Exception as e:
+                        active.remove(observer)
+                        _abandon(observer, run, e, f" at frame {step.index}")
                 if on_step is not None:
                     on_step(frame, step, remark)
         if not report.rows:
@@ -184,10 +211,12 @@ def run_odometry(
         report.error = "" if interrupted else (str(e) or type(e).__name__).splitlines()[0]
         with contextlib.suppress(Exception):  # the disk may be what failed: the cause is worth more
             _take_notes(report, given, source)
-            _finish(run, odometry, truth if interrupted else None, observers)
+            _finish(run, odometry, truth if interrupted else None, active)
+        if interrupted:
+            raise Interrupted(run) from e
         raise
     _take_notes(report, given, source)
-    _finish(run, odometry, truth, observers)
+    _finish(run, odometry, truth, active)
     return run
 
 
@@ -243,13 +272,26 @@ def _finish(
     try:
         _draw(run, truth, alignment)
         run.files.append(PICTURE)
-    except TrianflowError as e:
-        run.problems.append(str(e))
+    except Exception as e:
+        run.problems.append(_problem(PICTURE, e))
     for observer in observers:
         try:
             run.files += observer.finish(run, odometry)
-        except TrianflowError as e:
-            run.problems.append(str(e))
+        except Exception as e:
+            _abandon(observer, run, e)
+
+
+def _abandon(observer: Observer, run: OdometryRun, error: Exception, when: str = "") -> None:
+    """Do without an observer, and say why."""
+    run.problems.append(_problem(type(observer).__name__ + when, error))
+    with contextlib.suppress(Exception):
+        observer.abandon()
+
+
+def _problem(what: str, error: Exception) -> str:
+    """One line: our own errors say it all, of others it takes what has failed and the kind."""
+    reason = (str(error) or "no reason given").splitlines()[0]
+    return reason if isinstance(error, TrianflowError) else f"{what} has failed: {type(error).__name__}: {reason}"
 
 
 def comparable(run: OdometryRun, truth: Trajectory) -> Trajectory:
@@ -267,14 +309,14 @@ def _evaluate(truth: Trajectory, estimate: Trajectory, alignment: str) -> dict[s
 
 
 def _draw(run: OdometryRun, truth: Trajectory | None, alignment: str) -> None:
+    from trianflow.visualization.html_words import title
     from trianflow.visualization.trajectory_plot import plot_trajectory
 
     words = [row["status"] for row in run.report.rows]
     status = ["ok" if word in _UNMARKED else word for word in words]
-    name = str(run.report.facts.get("input", {}).get("name", ""))
     unit = "m" if run.report.unit == "metres" else None
     estimate = run.trajectory if truth is None else comparable(run, truth)
-    plot_trajectory(run.out / PICTURE, estimate, truth, status, name, alignment, unit)
+    plot_trajectory(run.out / PICTURE, estimate, truth, status, title(run.report.facts), alignment, unit)
 
 
 @contextlib.contextmanager

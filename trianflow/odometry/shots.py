@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from trianflow.data.frames import Frame
+from trianflow.odometry.flow_depth import flow_depth
 from trianflow.odometry.step import Step, StepStatus
 
 if TYPE_CHECKING:
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
 
 # Between key frames, a depth map every time that the picture has moved by this share of its width.
 _MOTION = 0.02
-_MEASURED = (StepStatus.OK, StepStatus.PLANAR, StepStatus.PNP, StepStatus.ROTATION_ONLY)
+_TRANSLATED = (StepStatus.OK, StepStatus.PLANAR, StepStatus.PNP)
+_MEASURED = (*_TRANSLATED, StepStatus.ROTATION_ONLY)
 # Where inverse depth, which is linear on a plane, bends by more than this share from pixel to pixel, there is an edge,
 # and a sensor sees what is not there.
 _EDGE = 0.05
@@ -70,9 +73,34 @@ class ShotPicker:
             self._taken += 1
         T_kc = np.linalg.inv(self._T_key) @ step.T_wc
         T_kc[:3, 3] /= metric.factor
-        color = image if image.ndim == 3 else image[..., None].repeat(3, -1)
         known = metric.factor if metric.known or not metric.carries else None
-        return Shot(seen.number, T_kc, color, np.where(without_edges(depth), depth, np.float32(0)), known)
+        return Shot(seen.number, T_kc, _color(image), np.where(without_edges(depth), depth, np.float32(0)), known)
+
+
+def triangulated_shot(odometry: VisualOdometry, step: Step) -> Shot | None:
+    """The depth of the key frame before the newest, by the flow between the two.
+
+    Returns:
+        A shot whose unit of depth is the distance of the two key frames: whatever is corrected later, it remains so.
+        `metres` is None. None where there is no new key frame, or its motion was not measured.
+    """
+    seen = odometry.seen
+    if seen is None or not seen.advanced or seen.pair is None or step.status not in _TRANSLATED:
+        return None
+    assert seen.key is not None
+    T_wa, T_wb = odometry.key_poses[seen.number - 1 : seen.number + 1]
+    T_ba = np.linalg.inv(T_wb) @ T_wa
+    distance = np.linalg.norm(T_ba[:3, 3])
+    if not distance > 0:
+        return None
+    T_ba[:3, 3] /= distance
+    depth = flow_depth(seen.pair.flow, torch.from_numpy(T_ba), odometry.camera.K(), odometry.radial or 0.0)
+    depth = np.where(without_edges(depth), depth, np.float32(0))
+    return Shot(seen.number - 1, np.eye(4), _color(seen.key.prepared.image), depth, None)
+
+
+def _color(image: np.ndarray) -> np.ndarray:
+    return image if image.ndim == 3 else image[..., None].repeat(3, -1)
 
 
 def without_edges(depth: np.ndarray) -> np.ndarray:

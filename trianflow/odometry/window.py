@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from trianflow.config import WindowConfig
+from trianflow.flow.refinement import PATCH
 from trianflow.geometry.camera import homogeneous, invert_pose, normalize_pixels
 from trianflow.geometry.radial import radial_of_pair, straighten
 from trianflow.geometry.scale import robust_mean
 from trianflow.geometry.triangulation import inverse_depths
 from trianflow.odometry.adjustment import adjust, without_oldest
 from trianflow.odometry.bundle import Link, Window
+from trianflow.odometry.motion import depth_at
 from trianflow.odometry.pair import Pair
 from trianflow.odometry.structure import carry
 from trianflow.pose.two_view import TwoViewStatus
@@ -32,7 +35,9 @@ _RADIAL_MATCHES = 2000
 _RADIAL_MEMORY = 0.99
 # Largest forward-backward difference of a point that is followed: pixels, and share of its motion.
 _FOLLOWING = 0.33, 0.01
-# A point further than this from where it should be, in standard deviations of the tracks, is another point.
+# What a point errs by that the flow alone has carried, pixels.
+_BY_FLOW = 0.35
+# A point further than this from where it should be, in its standard deviations, is another point.
 _GATE = 6.0
 # The oldest frames are held over this share of the window's extent: a single short step would hold the scale badly.
 _BASELINE = 0.4
@@ -98,6 +103,8 @@ class SlidingWindow:
         one = zeros.reshape(1, 0)
         self._window = Window(T_cw[None], zeros.reshape(1, 0, 2), none, one, zeros.long(), zeros, zeros, zeros)
         self._p = zeros.reshape(0, 2)  # pixels in the newest frame
+        # How the points looked when they were first seen, NaN where the flow stood, and what became of the shape.
+        self._patches, self._shapes = torch.zeros(0, PATCH), zeros.reshape(0, 2, 2)
         self._alive = none[0]
 
     @property
@@ -105,32 +112,36 @@ class SlidingWindow:
         """T_cw `(4, 4)` of the key frames in the window, by their numbers."""
         return dict(zip(self._numbers, self._window.T_cw))
 
-    def add(self, number: int, T_ck: Tensor, pair: Pair) -> WindowStep:
+    def add(
+        self, number: int, T_ck: Tensor, pair: Pair, depth: np.ndarray | None = None, depth_noise: float = 0.03
+    ) -> WindowStep:
         """Take the next key frame.
 
         Args:
             number: of the key frame, for `poses`.
             T_ck: `(4, 4)` from the newest frame of the window, its length a first guess.
             pair: the two frames.
+            depth: `(H, W)` measured in the newest frame of the window, in the unit of its poses, 0 where unknown: a
+                prior of the points that begin there.
+            depth_noise: of it, share of the depth.
         """
         if len(self._window.T_cw) >= max(self._config.frames, 2):
             self._forget_oldest()
         self._drop_ended()
         self._drop_far()
         before = self._p
-        self._p, miss = carry(before, pair.flow, *_FOLLOWING)
-        self._alive = self._alive & (miss < 1)
+        doubt, miss = self._follow(pair)
         T_ba = T_ck.clone()
         given = float(T_ck[:3, 3].norm())
         moves = given > 0 and pair.near_parallax(T_ck, self._K) > 3 * self._config.noise
         length = self._length(T_ck, before) if moves else None
         if length is not None:
             T_ba[:3, 3] *= length / given
-        self._append(number, T_ba @ self._window.T_cw[-1], miss)
+        self._append(number, T_ba @ self._window.T_cw[-1], self._weight(doubt, miss))
         inlier = pair.view.inlier[0]
         p_a, p_b = pair.matches.p_a[0].double()[inlier], pair.matches.p_b[0].double()[inlier]
         if given > 0:
-            self._begin_tracks(before, p_a, p_b, T_ba, pair)
+            self._begin_tracks(before, p_a, p_b, pair.sigma[inlier], T_ba, pair, depth, depth_noise)
         turning = self._watch_distortion(pair, p_a, p_b)
         links = [*self._window.links, *self._link(pair)]
         sigma = self.radial_sigma if turning else 0.0
@@ -141,10 +152,33 @@ class SlidingWindow:
         self._window = result.window
         if result.ok:
             self._learn_distortion(result.radial_information)
-            self._select(result.error.amax(0) < _GATE * self._config.noise)
+            off = result.error * result.window.weight.sqrt() / self._config.noise
+            self._select(off.amax(0) < _GATE)
         T_ba = self._window.T_cw[-1] @ invert_pose(self._window.T_cw[-2])
         scale = 1.0 if length is None else float(T_ba[:3, 3].norm()) / given
         return WindowStep(self._window.T_cw[-1], scale, int(self._alive.sum()), length is not None, result.note)
+
+    def _follow(self, pair: Pair) -> tuple[Tensor, Tensor]:
+        """Take the points to the next frame, by the flow and then to where it looks as when they were first seen.
+
+        A point that no longer looks so has ended: what is nearer has come before it, and carries it along. Where the
+        flow stands as it is, looks are not compared; points first seen there end where they are again.
+
+        Returns:
+            Sigma `(M,)`, pixels, infinite by the flow alone, and how the way back of the flow misses, `(M,)`.
+        """
+        before = self._p
+        p, miss = carry(before, pair.flow, *_FOLLOWING)
+        alive = self._alive & (miss < 1)
+        p, doubt = pair.refined(before, p)
+        if pair.refiner is not None:
+            self._shapes = pair.refiner.shapes(before) @ self._shapes
+            q, sigma = pair.refiner.aligned(self._patches, self._shapes, p)
+            same = sigma.isfinite()
+            p, doubt = torch.where(same[:, None], q, p), torch.where(same, sigma, doubt)
+            alive = alive & same
+        self._p, self._alive = p, alive
+        return doubt, miss
 
     def _held(self) -> int:
         """How many of the oldest frames must be held, so that some way between them holds the scale."""
@@ -174,7 +208,11 @@ class SlidingWindow:
         rho, reach = inverse_depths(straighten(x_a, self.radial), straighten(x_b, self.radial), T_ba)
         return rho, reach * self._f.mean()
 
-    def _append(self, number: int, T_cw: Tensor, miss: Tensor) -> None:
+    def _weight(self, doubt: Tensor, miss: Tensor) -> Tensor:
+        """Weight `(M,)` of where points were carried to by their sigma, or by how the way back of the flow misses."""
+        return self._config.noise**2 / torch.where(doubt.isfinite(), doubt**2, _BY_FLOW**2 * (1 + miss.square()))
+
+    def _append(self, number: int, T_cw: Tensor, weight: Tensor) -> None:
         w = self._window
         self._numbers.append(number)
         x = normalize_pixels(self._p, self._K)
@@ -183,33 +221,52 @@ class SlidingWindow:
             T_cw=torch.cat([w.T_cw, T_cw[None]]),
             x=torch.cat([w.x, x[None]]),
             seen=torch.cat([w.seen, self._alive[None]]),
-            weight=torch.cat([w.weight, _confidence(miss)[None]]),
+            weight=torch.cat([w.weight, weight[None]]),
         )
 
-    def _begin_tracks(self, before: Tensor, p_a: Tensor, p_b: Tensor, T_ba: Tensor, pair: Pair) -> None:
-        """New points where the last key frame has none yet, as far as their parallax tells a depth."""
+    def _begin_tracks(
+        self,
+        before: Tensor,
+        p_a: Tensor,
+        p_b: Tensor,
+        doubt: Tensor,
+        T_ba: Tensor,
+        pair: Pair,
+        depth: np.ndarray | None,
+        depth_noise: float,
+    ) -> None:
+        """New points where the last key frame has none yet, as far as their depth is measured or parallax tells it.
+
+        Of the matches in a cell the one of the smallest sigma is taken.
+        """
         w, room = self._window, self._config.points - int(self._alive.sum())
         if room <= 0:
             return
         height, width = pair.flow.flow_ab.shape[-2:]
         spacing = math.sqrt(height * width / (1.5 * self._config.points))
         empty = ~torch.isin(_cells(p_a, spacing), _cells(before[self._alive], spacing))
-        p_a, p_b = p_a[empty], p_b[empty]
+        order = doubt[empty].argsort(stable=True)
+        p_a, p_b, doubt = p_a[empty][order], p_b[empty][order], doubt[empty][order]
         rho, reach = self._measure(normalize_pixels(p_a, self._K), normalize_pixels(p_b, self._K), T_ba)
         miss = carry(p_a, pair.flow, *_FOLLOWING)[1]
-        good = ((rho > 0) & (rho * reach > _LEAST_PARALLAX) & (miss < 1)).nonzero()[:, 0]
+        measured = torch.full_like(rho, torch.nan) if depth is None else 1 / depth_at(depth, p_a)
+        known = measured.isfinite()
+        good = (((rho * reach > _LEAST_PARALLAX) & (rho > 0)) | known) & (miss < 1)
+        rho = torch.where(known, measured, rho)
+        sigma = torch.where(known, depth_noise * rho, torch.inf)
+        good = good.nonzero()[:, 0]
         cell = _cells(p_a[good], spacing)
         order = cell.argsort(stable=True)
         first = torch.ones_like(cell, dtype=torch.bool)
         first[order[1:]] = cell[order[1:]] != cell[order[:-1]]
         new = good[first][:room]
-        p_a, p_b, rho = p_a[new], p_b[new], rho[new]
+        p_a, p_b, rho, sigma = p_a[new], p_b[new], rho[new], sigma[new]
         x = torch.zeros(len(w.T_cw), len(new), 2, dtype=torch.float64)
         x[-2], x[-1] = normalize_pixels(p_a, self._K), normalize_pixels(p_b, self._K)
         seen = torch.zeros(x.shape[:2], dtype=torch.bool)
         seen[-2:] = True
         weight = torch.ones(x.shape[:2], dtype=torch.float64)
-        weight[-1] = _confidence(miss[new])
+        weight[-1] = self._weight(doubt[new], miss[new])
         self._window = replace(
             w,
             x=torch.cat([w.x, x], 1),
@@ -218,9 +275,16 @@ class SlidingWindow:
             anchor=torch.cat([w.anchor, torch.full((len(new),), len(w.T_cw) - 2)]),
             inverse_depth=torch.cat([w.inverse_depth, rho]),
             prior=torch.cat([w.prior, rho]),
-            prior_sigma=torch.cat([w.prior_sigma, torch.full_like(rho, torch.inf)]),
+            prior_sigma=torch.cat([w.prior_sigma, sigma]),
         )
         self._p = torch.cat([self._p, p_b])
+        patches, shapes = (
+            torch.full((len(new), PATCH), torch.nan),
+            torch.eye(2, dtype=torch.float64).repeat(len(new), 1, 1),
+        )
+        if pair.refiner is not None:
+            patches, shapes = pair.refiner.patches(p_a), pair.refiner.shapes(p_a)
+        self._patches, self._shapes = torch.cat([self._patches, patches]), torch.cat([self._shapes, shapes])
         self._alive = torch.cat([self._alive, torch.ones(len(new), dtype=torch.bool)])
 
     def _link(self, pair: Pair) -> list[Link]:
@@ -279,6 +343,7 @@ class SlidingWindow:
             prior_sigma=w.prior_sigma[keep],
         )
         self._p, self._alive = self._p[keep], self._alive[keep]
+        self._patches, self._shapes = self._patches[keep], self._shapes[keep]
 
     def _drop_ended(self) -> None:
         """Drop tracks that have ended where there are many, the shortest first."""
@@ -313,11 +378,6 @@ class SlidingWindow:
         self._window, kept = without_oldest(window, self._f, self._config.noise, _MEMORY)
         self._numbers = self._numbers[1:]
         self._select(kept & (self._alive | (self._window.seen.sum(0) >= 3)))
-
-
-def _confidence(miss: Tensor) -> Tensor:
-    """Weight `(M,)` of where points were carried to, by how much the way back misses them."""
-    return 1 / (1 + miss.square())
 
 
 def _cells(p: Tensor, side: float) -> Tensor:

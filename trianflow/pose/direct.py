@@ -134,7 +134,8 @@ def _residuals(level: _Level, T_ba: Tensor) -> tuple[Tensor, Tensor]:
     seen = see(level.inverse_depth, T_ba, level.K)
     inside = seen.within() & level.known
     points = torch.stack([seen.x, seen.y], -1)[:, 0]
-    seen_b = sample(level.image_b, torch.where(inside[:, 0, ..., None], points, 0.0))
+    # Straight lines between pixels are duller than the image: a bias that small motions cannot bear.
+    seen_b = sample(level.image_b, torch.where(inside[:, 0, ..., None], points, 0.0), "border", "bicubic")
     return (seen_b - level.image_a).flatten(2), inside.flatten(2).to(seen_b.dtype)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from trianflow.geometry.camera import backproject, pixel_grid, pose_matrix
+from trianflow.pose.kinds import PoseEncoder
 from trianflow.pose.posenet import PoseNet, image_pair
 
 
@@ -68,12 +69,20 @@ class ObjPoseNet(nn.Module):
     The network sees one object at a time, with zeros around it, and its numbers are a turn about the object's centre
     and a shift: about the camera, a small turn of a far object would be a long way.
 
-    Source: Insta-DM (Lee et al., 2020), section 3; the structure is that of Ego-PoseNet with Euler angles.
+    Args:
+        encoder: of `PoseNet`; the paper takes the same as for the camera.
+
+    Source: Insta-DM (Lee et al., 2020), section 3; Euler angles.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, encoder: PoseEncoder = "plain") -> None:
         super().__init__()
-        self.net = PoseNet("plain", "euler")
+        self.net = PoseNet(encoder, "euler")
+
+    @property
+    def arguments(self) -> dict[str, str]:
+        """What it was made with."""
+        return {"encoder": self.net.kind}
 
     def forward(
         self, intermediate: Tensor, labels_i: Tensor, image_b: Tensor, labels_b: Tensor, centres: Tensor
@@ -95,14 +104,13 @@ class ObjPoseNet(nn.Module):
         """
         B, N = centres.shape[:2]
         still = torch.eye(4, device=centres.device).expand(B, N, 4, 4)
-        if N == 0:
-            return still
         masks = torch.stack([region_masks(labels, N)[:, 1:] for labels in (labels_i, labels_b)], 2)
         shown = masks.flatten(3).any(-1).all(-1)
-        # One at least goes through the network, so that a batch without objects has gradients too: zeros.
-        item, which = (shown if shown.any() else torch.ones_like(shown[:1, :1])).nonzero().unbind(1)
+        if not shown.any():  # the gradients are there nevertheless: zeros
+            return still + 0 * torch.stack([p.sum() for p in self.parameters()]).sum()
+        item, which = shown.nonzero().unbind(1)
         mask = masks[item, which].repeat_interleave(3, 1)
         T = self.net(torch.where(mask, image_pair(intermediate, image_b)[item], 0.0)).T_ba
         with torch.autocast(centres.device.type, enabled=False):
             T = turn_about(T[:, :3, :3], T[:, :3, 3], centres[item, which])
-        return torch.where(shown[..., None, None], still.index_put((item, which), T), still)
+        return still.index_put((item, which), T)

@@ -20,6 +20,7 @@ class LossWeights(Settings):
     pixel: float = Field(0.0, ge=0, description="photometric, absolute difference (1 - w_ssim)")
     ssim: float = Field(0.0, ge=0, description="photometric, structural similarity (w_ssim)")
     flow_smooth: float = Field(0.0, ge=0, description="second-order edge-aware smoothness of the flow (w_flow_smooth)")
+    truth: float = Field(0.0, ge=0, description="robust end-point error against true flow, where it is known")
     flow_consistency: float = Field(0.0, ge=0, description="forward-backward difference (w_flow_consis)")
     epipolar: float = Field(0.0, ge=0, description="distance of near inliers to their epipolar line (w_geo)")
     triangulation: float = Field(0.0, ge=0, description="aligned depth against triangulated depth, L_d (w_pt_depth)")
@@ -35,7 +36,12 @@ class LossWeights(Settings):
     @property
     def reach_flow(self) -> bool:
         """Whether a term has a gradient for the flow network."""
-        return self.need_flow_losses or self.epipolar + self.rigid_flow + self.triangulation > 0
+        return self.need_flow_losses or self.truth + self.epipolar + self.rigid_flow + self.triangulation > 0
+
+    @property
+    def need_both_ways(self) -> bool:
+        """Whether a term looks at the flow back from b to a."""
+        return self.need_flow_losses or self.need_geometry
 
     @property
     def need_depth(self) -> bool:

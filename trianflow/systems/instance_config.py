@@ -29,8 +29,9 @@ class InstanceConfig(Settings):
     """The networks, and how the terms are formed."""
 
     depth: Literal["dispnet", "resnet18"] = Field("resnet18", description="network of the depth")
-    pose: PoseEncoder = Field("plain", description="network of the camera's motion; that of objects is always plain")
+    pose: PoseEncoder = Field("plain", description="networks of the camera's motion and of the objects'")
     rotation: Rotation = Field("euler", description="what the three numbers of the camera's rotation are (paper)")
+    objects: bool = Field(True, description="motions of objects; false is the rigid system to compare it with")
     ssim: float = Field(0.85, ge=0, le=1, description="structural share of the photometric error; 0 is the paper's L1")
     factor: PositiveInt = Field(2, description="parts along each side of a pixel in the forward projection")
 

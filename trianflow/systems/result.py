@@ -17,7 +17,7 @@ class StepResult:
     Attributes:
         total: the weighted sum of all terms, to be minimised.
         losses: each term before its weight, mean over the batch, without gradient; named as the weights.
-        flow: both directions at full size, or None.
+        flow: both directions at full size, or None where no term looks at them.
         disparity_a: `(B, 1, H, W)` in (0, 1), or None.
         geometry: or None.
     """

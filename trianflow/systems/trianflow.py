@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from trianflow.data.pairs.batch import PairBatch
+from trianflow.data.pairs.batch import PairBatch, PairTruth
 from trianflow.depth.network import DepthNet, disparity_to_depth
 from trianflow.flow.interface import FlowPair
 from trianflow.flow.pwc import PWCNet
@@ -22,11 +22,13 @@ from trianflow.losses.geometry import (
     triangulation_loss,
 )
 from trianflow.losses.smoothness import disparity_smoothness
+from trianflow.losses.supervised_flow import supervised_flow_loss
 from trianflow.systems.config import LossWeights, SystemConfig
 from trianflow.systems.geometry import PairGeometry, solve_geometry
 from trianflow.systems.result import StepResult
 
-_FLOW_LEVELS = 3  # of the loss, finest first (published)
+_FLOW_LEVELS = 3  # of the losses without truth, finest first (published)
+_TRUTH_LEVELS = 4  # of the loss with truth: all that the network gives
 
 
 class TrianFlow(nn.Module):
@@ -57,14 +59,17 @@ class TrianFlow(nn.Module):
             seed: of the random matches; the same for all items, so that a batch may be split among processes.
         """
         trains_flow = any(p.requires_grad for p in self.flow.parameters())
-        levels = _FLOW_LEVELS if weights.need_flow_losses else 1
         with nullcontext() if trains_flow else torch.no_grad():
-            flows = self.flow(batch.input_a, batch.input_b, levels)
+            flows_ab, flows = self._flow(batch, weights)
         disparity = self.depth(torch.cat([batch.input_a, batch.input_b]))[0] if weights.need_depth else None
         with torch.autocast(batch.image_a.device.type, enabled=False):
             terms: dict[str, Tensor] = {}
+            if weights.truth > 0:
+                truth = batch.truth or PairTruth()
+                there = torch.full_like(flows_ab[0], torch.nan) if truth.flow_ab is None else truth.flow_ab
+                terms["truth"] = supervised_flow_loss(flows_ab, there, truth.visible_a)
             if weights.need_flow_losses:
-                found = flow_losses(batch.image_a, batch.image_b, flows)
+                found = flow_losses(batch.image_a, batch.image_b, flows[:_FLOW_LEVELS])
                 terms |= {"pixel": found.pixel, "ssim": found.ssim}
                 terms |= {"flow_smooth": found.smooth, "flow_consistency": found.consistency}
             geometry = None
@@ -81,7 +86,17 @@ class TrianFlow(nn.Module):
             total = torch.stack([getattr(weights, name) * term.mean() for name, term in used.items()]).sum()
         losses = {name: term.detach().mean() for name, term in used.items()}
         disparity_a = None if disparity is None else disparity[: len(batch)].detach()
-        return StepResult(total, losses, flows[0], disparity_a, geometry)
+        return StepResult(total, losses, flows[0] if flows else None, disparity_a, geometry)
+
+    def _flow(self, batch: PairBatch, weights: LossWeights) -> tuple[list[Tensor], list[FlowPair]]:
+        """The flow a -> b, and the flow of both directions where a term looks at it; finest first."""
+        levels = _TRUTH_LEVELS if weights.truth > 0 else _FLOW_LEVELS if weights.need_flow_losses else 1
+        if weights.need_both_ways:
+            flows = self.flow(batch.input_a, batch.input_b, levels)
+            return [flow.flow_ab for flow in flows], flows
+        features = [f.chunk(2) for f in self.flow.encode(torch.cat([batch.input_a, batch.input_b]))]
+        size = (batch.input_a.shape[-2], batch.input_a.shape[-1])
+        return self.flow.decode([a for a, _ in features], [b for _, b in features], *size, levels), []
 
     def _depth_losses(
         self, batch: PairBatch, flow: FlowPair, disparity: Tensor, geometry: PairGeometry, weights: LossWeights

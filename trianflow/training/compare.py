@@ -76,8 +76,8 @@ def compare(methods: Sequence[Method], budget: Budget, out: Path, quiet: bool) -
             if system is None:
                 outcomes.append(Outcome(method, None, finished=False))
                 break
-            score = _read_score(method) or score_held_out(system, pairs, config.val_pairs, _BATCH)
-            _write_json(method.folder / SCORES, {"depth": score.depth, "poses": _plain_poses(score)})
+            score = read_score(method) or score_held_out(system, pairs, config.val_pairs, _BATCH)
+            _write_json(method.folder / SCORES, _plain(score))
             outcomes.append(Outcome(method, score))
         except Exception as error:
             reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
@@ -110,7 +110,9 @@ def train_method(
         length = _ENDLESS if budget.steps is None else max(1, round(share * budget.steps))
         config = _only_stage(method.config, name, stage.model_copy(update={"steps": length}), init)
         left = math.inf if budget.minutes is None else 60 * share * budget.minutes - _seconds_spent(folder)
-        trainer = Trainer(config, folder, minutes=None if math.isinf(left) else left / 60, quiet=quiet, data=data)
+        whole = None if budget.minutes is None else share * budget.minutes
+        minutes = None if math.isinf(left) else left / 60
+        trainer = Trainer(config, folder, minutes=minutes, quiet=quiet, data=data, budget=whole)
         if left > _TO_SPARE:
             begin = time.monotonic()
             finished = trainer.run().finished
@@ -124,7 +126,8 @@ def train_method(
 def comparison_table(outcomes: Sequence[Outcome]) -> Table:
     """One row a method; a dash where it failed, or nothing is known."""
     columns = [Column("abs_rel", "AbsRel"), Column("rmse", "RMSE m", 2), Column("d1", "<1.25")]
-    for stride in STRIDES:
+    columns += [Column("object_abs_rel", "AbsRel, objects"), Column("object_epe", "motion px, objects", 2)]
+    for stride in (STRIDES[0], STRIDES[-1]):
         words = f"stride {stride}"
         columns.append(Column(f"rotation_{stride}", f"rot °, {words}"))
         columns.append(Column(f"direction_{stride}", f"dir °, {words}", 2))
@@ -145,6 +148,16 @@ def learning_curve(method: Method, figure: str) -> list[tuple[float, float]]:
         points += [((before + float(row["seconds"])) / 60, float(row[figure])) for row in rows if row.get(figure)]
         before += _seconds_spent(method.stage_folder(name))
     return points
+
+
+def read_score(method: Method) -> HeldOutScore | None:
+    """The score of a method that was scored before, else None."""
+    try:
+        values = json.loads((method.folder / SCORES).read_text())
+        poses = {int(stride): PoseScore(**pose) for stride, pose in values["poses"].items()}
+        return HeldOutScore(values["depth"], values["objects"], poses)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _shares(stages: Sequence[AnyStage]) -> list[float]:
@@ -169,17 +182,9 @@ def _seconds_spent(folder: Path) -> float:
     return Checkpoint.load(path).seconds if path.is_file() else 0.0
 
 
-def _plain_poses(score: HeldOutScore) -> dict[str, dict[str, float]]:
-    return {str(stride): asdict(pose) for stride, pose in score.poses.items()}
-
-
-def _read_score(method: Method) -> HeldOutScore | None:
-    """The score of a method that was scored before."""
-    try:
-        values = json.loads((method.folder / SCORES).read_text())
-        return HeldOutScore(values["depth"], {int(s): PoseScore(**v) for s, v in values["poses"].items()})
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def _plain(score: HeldOutScore) -> dict[str, Any]:
+    poses = {str(stride): asdict(pose) for stride, pose in score.poses.items()}
+    return {"depth": score.depth, "objects": score.objects, "poses": poses}
 
 
 def _require_budget(out: Path, budget: Budget) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from trianflow.config import Settings
-from trianflow.data.pairs.config import DataConfig
+from trianflow.data.pairs.config import DataConfig, PathSource
 from trianflow.systems.config import LossWeights, SystemConfig
 from trianflow.systems.instance_config import InstanceConfig, InstanceWeights
 from trianflow.systems.photometric_config import PhotometricConfig, PhotometricWeights
@@ -48,7 +48,7 @@ class StageConfig(Schedule):
 
     @model_validator(mode="after")
     def _teaches(self) -> StageConfig:
-        if not self.losses.need_flow_losses and not self.losses.need_geometry:
+        if not any(self.losses.model_dump().values()):
             raise ValueError("all losses have weight zero")
         if "flow" in self.train and not self.losses.reach_flow:
             raise ValueError("the flow network is to learn, but no loss reaches it")
@@ -89,7 +89,7 @@ class InstanceStage(Schedule):
     @property
     def train(self) -> tuple[str, ...]:
         """Networks that learn."""
-        return ("depth", "pose", "objects")
+        return ("depth", "pose", *(("objects",) if self.system.objects else ()))
 
 
 AnyStage = StageConfig | PhotometricStage | InstanceStage
@@ -165,6 +165,9 @@ class TrainConfig(Settings):
             raise ValueError("photometric and instance are two methods: give one of them")
         if self.photometric is None and self.data.views > 2:
             raise ValueError("data.views 3 is for photometric: other methods learn from pairs")
+        taught = self.method is None and any(stage.losses.truth > 0 for _, stage in self.stages.listed())
+        if taught and all(isinstance(source, PathSource) for source in self.data.train):
+            raise ValueError("losses.truth needs true flow: give data.train a source synthetic, drives or warped")
         return self
 
     @property

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from trianflow.config import Settings
 from trianflow.data.pairs.batch import PairBatch
@@ -15,11 +14,12 @@ from trianflow.data.pairs.config import DataConfig, SyntheticSource
 from trianflow.data.pairs.dataset import PairDataset, open_dataset
 from trianflow.errors import UsageError
 from trianflow.evaluation.depth import depth_errors
+from trianflow.evaluation.flow import end_point_error
 from trianflow.systems.estimate import estimate_pair
 from trianflow.training.engine import AnySystem
 from trianflow.training.loading import validation_batches
 
-STRIDES = (1, 3)
+STRIDES = (1, 2, 3)
 _NEAREST, _FARTHEST = 1e-3, 80.0  # metres of true depth that counts
 
 
@@ -46,15 +46,19 @@ class HeldOutScore:
 
     Attributes:
         depth: means of the customary figures over the images, each scaled by its median; empty without true depth.
+        objects: means over the pixels of objects with instance masks, at the first stride: `object_abs_rel`, of depth
+            scaled by the median of the whole image, and `object_epe`, pixels between where depth and motions take a
+            pixel and where it goes; empty without masks or truth.
         poses: stride to `PoseScore`; empty without true poses.
     """
 
     depth: dict[str, float]
+    objects: dict[str, float]
     poses: dict[int, PoseScore]
 
     def figures(self) -> dict[str, float]:
         """All figures by name, the stride behind those of poses: `rotation_3`."""
-        found = dict(self.depth)
+        found = self.depth | self.objects
         for stride, score in self.poses.items():
             found |= {f"{name}_{stride}": value for name, value in asdict(score).items()}
         return found
@@ -88,54 +92,75 @@ def score_held_out(system: AnySystem, pairs: dict[int, PairDataset], limit: int,
     """
     system.eval()
     device = next(system.parameters()).device
-    depth: dict[str, float] = {}
-    motions: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
-    for stride, dataset in pairs.items():
-        problems: list[str] = []
-        images, motion = _estimates(system, validation_batches(dataset, limit, size, problems), device, not motions)
-        if images:
-            depth = {name: float(np.mean([image[name] for image in images])) for name in images[0]}
-        motions[stride] = motion
-    scale = _scale(*motions[STRIDES[0]])
-    poses = {stride: _pose_score(*motion, scale) for stride, motion in motions.items() if len(motion[0])}
-    return HeldOutScore(depth, poses)
+    found = {
+        stride: _estimates(system, validation_batches(dataset, limit, size, []), device)
+        for stride, dataset in pairs.items()
+    }
+    first = found[min(found)]
+    depth = {name: float(np.mean([image[name] for image in first.images])) for name in (first.images or [{}])[0]}
+    objects = {name: float(np.mean(values)) for name, values in first.objects.items() if len(values)}
+    scale = _scale(first.T_ba, first.true, first.known)
+    poses = {stride: _pose_score(f.T_ba, f.true, f.known, scale) for stride, f in found.items() if len(f.true)}
+    return HeldOutScore(depth, objects, poses)
+
+
+@dataclass(frozen=True)
+class _Estimates:
+    """What is found on the pairs of a stride.
+
+    Attributes:
+        images: depth errors of the images with true depth.
+        objects: by name, the errors of all pixels on objects.
+        T_ba, true, known: `(N, 4, 4)`, `(N, 4, 4)`, `(N,)` of the pairs with a true pose.
+    """
+
+    images: list[dict[str, float]]
+    objects: dict[str, np.ndarray]
+    T_ba: np.ndarray
+    true: np.ndarray
+    known: np.ndarray
 
 
 def _with_stride(source: Settings, stride: int) -> Settings:
     return source.model_copy(update={"stride": stride * source.stride})  # type: ignore[attr-defined]
 
 
-def _estimates(
-    system: AnySystem, batches: Iterable[PairBatch], device: torch.device, with_depth: bool
-) -> tuple[list[dict[str, float]], tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Depth errors of the images, and of the pairs with a true pose the estimated and true one and which are known."""
+def _estimates(system: AnySystem, batches: Iterable[PairBatch], device: torch.device) -> _Estimates:
     images: list[dict[str, float]] = []
-    estimated, true, known = [], [], []
+    objects: dict[str, list[np.ndarray]] = {"object_abs_rel": [], "object_epe": []}
+    poses: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for batch in batches:
-        found = estimate_pair(system, batch.to(device))
-        truth = batch.truth
+        found, truth = estimate_pair(system, batch.to(device)), batch.truth
         if truth is None:
             continue
-        if with_depth and truth.depth_a is not None:
-            images += [errors for pair in zip(found.depth_a, truth.depth_a) if (errors := _depth_errors(*pair))]
+        labels = [None] * len(batch) if batch.labels is None else batch.labels[:, 0].numpy()
+        if truth.depth_a is not None:
+            for depth, true, label in zip(found.depth_a.float().cpu().numpy(), truth.depth_a.numpy(), labels):
+                image, off = _depth_errors(depth[0], true[0], label)
+                images += [image] if image else []
+                objects["object_abs_rel"].append(off)
+        if truth.flow_ab is not None and batch.labels is not None:
+            error = end_point_error(found.flow_ab.float().cpu(), truth.flow_ab)[:, 0].numpy()
+            objects["object_epe"].append(error[(batch.labels[:, 0].numpy() > 0) & np.isfinite(error)])
         if truth.T_ba is not None:
             whole = truth.T_ba.isfinite().all(-1).all(-1)
-            estimated.append(found.T_ba.cpu()[whole])
-            true.append(truth.T_ba[whole])
-            known.append(found.known.cpu()[whole])
-    none = torch.zeros(0, 4, 4, dtype=torch.float64)
-    arrays = (torch.cat([none, *estimated]), torch.cat([none, *true]), torch.cat([none[:, 0, 0] > 0, *known]))
-    return images, tuple(x.numpy() for x in arrays)  # type: ignore[return-value]
+            poses.append(tuple(x.cpu()[whole].numpy() for x in (found.T_ba, truth.T_ba, found.known)))  # type: ignore[arg-type]
+    none = np.zeros((0, 4, 4))
+    T_ba, true, known = (np.concatenate(parts) for parts in zip((none, none, np.zeros(0, bool)), *poses))
+    return _Estimates(images, {name: np.concatenate(x) for name, x in objects.items() if x}, T_ba, true, known)
 
 
-def _depth_errors(depth: Tensor, truth: Tensor) -> dict[str, float]:
-    """The errors of an image, scaled by the median; empty where nothing is known."""
-    depth, truth = depth.float().cpu().flatten(), truth.flatten()
-    valid = truth.isfinite() & (truth > _NEAREST) & (truth < _FARTHEST)
+def _depth_errors(
+    depth: np.ndarray, truth: np.ndarray, labels: np.ndarray | None
+) -> tuple[dict[str, float], np.ndarray]:
+    """The errors of an image, scaled by the median, and AbsRel of its pixels on objects; empty without truth."""
+    valid = np.isfinite(truth) & (truth > _NEAREST) & (truth < _FARTHEST)
     if not valid.any():
-        return {}
-    d, t = depth[valid].double().numpy(), truth[valid].double().numpy()
-    return asdict(depth_errors(np.clip(d * np.median(t) / np.median(d), _NEAREST, _FARTHEST), t))
+        return {}, np.zeros(0)
+    d, t = depth[valid].astype(float), truth[valid].astype(float)
+    d = np.clip(d * np.median(t) / np.median(d), _NEAREST, _FARTHEST)
+    on = np.zeros(len(t), bool) if labels is None else labels[valid] != 0
+    return asdict(depth_errors(d, t)), (np.abs(d - t) / t)[on]
 
 
 def _scale(T: np.ndarray, true: np.ndarray, known: np.ndarray) -> float:

@@ -43,7 +43,7 @@ def load_initial(system: AnySystem, name: str) -> None:
         theirs, ours = (network.decoder.normalize_features for network in (weights.flow, system.flow))
         if theirs != ours:
             raise UsageError(f"the weights {name} need system.normalize_features={str(theirs).lower()}")
-    held = (("flow", weights.flow), ("depth", weights.depth), ("pose", weights.pose))
+    held = (("flow", weights.flow), ("depth", weights.depth), ("pose", weights.pose), ("objects", weights.objects))
     own = dict(system.named_children())
     given = [(own[kind], network) for kind, network in held if network is not None and kind in own]
     if not given:

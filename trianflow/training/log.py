@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -109,31 +110,37 @@ class TrainingProgress:
         first, last: steps done before and at the end.
         later: steps of the stages to come, which are taken to be as fast.
         quiet: show nothing but messages.
+        ends: when the run is to stop before that, on the monotonic clock.
     """
 
-    def __init__(self, stage: str, first: int, last: int, later: int, quiet: bool) -> None:
+    def __init__(self, stage: str, first: int, last: int, later: int, quiet: bool, ends: float = math.inf) -> None:
         self._stage, self._first, self._last, self._later, self._quiet = stage, first, last, later, quiet
+        self._ends = ends
         self._step = first
         self._begin = self._told = time.monotonic()
         self._bar: tqdm | None = None
         if sys.stderr.isatty() and not quiet:
-            self._bar = tqdm(initial=first, total=last, desc=stage, unit="step", file=sys.stderr, dynamic_ncols=True)
+            total = None if math.isfinite(ends) else last
+            self._bar = tqdm(initial=first, total=total, desc=stage, unit="step", file=sys.stderr, dynamic_ncols=True)
 
     def advance(self, words: str) -> None:
         """One step is done."""
         self._step += 1
         now = time.monotonic()
         rate = (self._step - self._first) / max(now - self._begin, 1e-9)
-        left, whole = (timedelta(seconds=round((self._last + n - self._step) / rate)) for n in (0, self._later))
+        seconds = ((self._last + n - self._step) / rate for n in (0, self._later))
+        left, whole = (timedelta(seconds=round(max(min(x, self._ends - now), 0))) for x in seconds)
         all_stages = f", all stages about {whole}" if self._later else ""
+        timed = math.isfinite(self._ends)
         if self._bar is not None:
-            self._bar.set_postfix_str(words + all_stages, refresh=False)
+            self._bar.set_postfix_str(words + (f", {left} left" if timed else all_stages), refresh=False)
             self._bar.update()
             return
         if self._quiet or (now - self._told < _LINE_EVERY and self._step < self._last):
             return
         self._told = now
-        self.say(f"{self._stage} {self._step}/{self._last}  {rate:.2f} steps/s  {left} left{all_stages}  {words}")
+        of_all = "" if timed else f"/{self._last}"
+        self.say(f"{self._stage} {self._step}{of_all}  {rate:.2f} steps/s  {left} left{all_stages}  {words}")
 
     def say(self, text: str) -> None:
         """A line that the bar does not swallow."""

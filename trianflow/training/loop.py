@@ -72,6 +72,8 @@ class Trainer:
         minutes: stop after this time, as after a signal.
         quiet: no progress.
         data: training and validation pairs (or None), in place of those that the configuration names.
+        budget: minutes of the whole run, with the parts before this one, over which the learning rate falls; by default
+            it falls over the steps.
 
     Raises:
         UsageError: the folder holds another run, the batch cannot be shared by the processes, data that is not there,
@@ -87,7 +89,9 @@ class Trainer:
         minutes: float | None = None,
         quiet: bool = False,
         data: tuple[PairDataset, PairDataset | None] | None = None,
+        budget: float | None = None,
     ) -> None:
+        self._budget = budget
         self.config, self.folder, self.quiet = config, RunFolder(out), quiet
         self._stopping = Stopping(minutes)
         self.fabric = make_fabric(config)
@@ -163,14 +167,15 @@ class Trainer:
             scaler_of(self.fabric).load_state_dict(state.scaler)
         model, optimizer = self.fabric.setup(step, optimizer)
         later = sum(steps for *_, steps in self.stages[self._names.index(name) + 1 :])
-        progress = TrainingProgress(name, done, length, later, self.quiet or not self.fabric.is_global_zero)
+        quiet = self.quiet or not self.fabric.is_global_zero
+        progress = TrainingProgress(name, done, length, later, quiet, self._stopping.deadline)
         config = self.config
         loader = training_loader(self.train_pairs, config, self.fabric, done, length - done)
         unsolved = 0
         try:
             for batch in batches_of(loader):
                 self._report(batch.problems, progress)
-                rate = stage.rate(done, length)
+                rate = stage.rate(done, self._expected(done, length))
                 batch = batch.to(self.fabric.device)
                 gradient = self._step(model, optimizer, batch, stage.losses, rate, progress)
                 done += 1
@@ -191,16 +196,23 @@ class Trainer:
                             self._validate(name, stage, log, progress)
                             with self.folder.writing():
                                 log.picture(self._state.steps, training_picture(batch, result))
-                stop = not everywhere(self.fabric, not self._stopping.wanted)
-                if not last and (stop or done % config.save_every == 0):
+                stop = not last and not everywhere(self.fabric, not self._stopping.wanted)
+                if stop:
+                    self._leave(name)  # before the checkpoint that says so: a run killed in between does it again
+                if stop or (not last and done % config.save_every == 0):
                     self._save(name, done, optimizer)
                 progress.advance(f"loss {float(result.total.detach()):.4g}")
-                if stop and not last:
-                    self._leave(name)
+                if stop:
                     return False
         finally:
             progress.close()
         return self._finish(name, length)
+
+    def _expected(self, done: int, length: int) -> int:
+        """The length of a stage after so many steps: with a budget of time, what its pace so far comes to."""
+        if self._budget is None or done == 0:
+            return length
+        return max(done, round(done * 60 * self._budget / self._state.seconds))
 
     def _step(
         self,

@@ -10,10 +10,11 @@ from typing import Any
 import yaml
 
 from trianflow.data.pairs.batch import PairBatch
-from trianflow.data.pairs.config import PathSource
+from trianflow.data.pairs.config import frames_of
 from trianflow.data.pairs.dataset import PairDataset
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.files import replacing
+from trianflow.systems.instance import InstaDM
 from trianflow.systems.trianflow import TrianFlow
 from trianflow.training.checkpoint import Checkpoint, save_tensors
 from trianflow.training.config import Stages, TrainConfig
@@ -117,7 +118,8 @@ class RunFolder:
         """
         depth = system.depth if "depth" in trained else None
         pose = None if isinstance(system, TrianFlow) else system.pose
-        save_weights(self.path / file, system.flow, depth, card, pose=pose)
+        objects = system.objects if isinstance(system, InstaDM) else None
+        save_weights(self.path / file, system.flow, depth, card, pose=pose, objects=objects)
 
     def dump(self, batch: PairBatch, rank: int) -> Path:
         """Write a batch that gave no finite gradient, to be looked at; the name of the file."""
@@ -147,9 +149,10 @@ def weight_card(
     sources = config.data.train
     methods = {"photometric": "photometric depth and pose", "instance": "Insta-DM"}
     method = methods.get(stage, "TrianFlow")
+    taught = config.method is None and any(s.losses.truth > 0 for _, s in config.stages.listed())
     card = {
-        "description": f"{method}, trained without labels up to stage {stage}",
-        "data": sorted({Path(s.path).name if isinstance(s, PathSource) else "synthetic" for s in sources}),
+        "description": f"{method}, trained {'with true flow' if taught else 'without labels'} up to stage {stage}",
+        "data": sorted({Path(frames_of(s) or "synthetic").name for s in sources}),
         "licence": "that of the data it was trained on",
         "steps": steps,
         "size": list(config.data.size),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -23,16 +24,19 @@ class Stopping:
 
     Args:
         minutes: that the run may take; None for no limit.
+
+    Attributes:
+        deadline: when they are over, on the monotonic clock; infinite without a limit.
     """
 
     def __init__(self, minutes: float | None = None) -> None:
-        self._deadline = None if minutes is None else time.monotonic() + 60 * minutes
+        self.deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
         self._asked = threading.Event()
 
     @property
     def wanted(self) -> bool:
         """Asked to, or out of time."""
-        return self._asked.is_set() or (self._deadline is not None and time.monotonic() > self._deadline)
+        return self._asked.is_set() or time.monotonic() > self.deadline
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from trianflow.visualization.style import legend_below, line_styles, new_figure, save_figure, style_axes
 
@@ -35,9 +37,9 @@ def plot_learning(path: str | Path, depth_error: Mapping[str, Curve], inverse_de
         axes.set_xlabel("minutes of training")
         axes.set_ylabel(label)
         axes.set_xlim(left=0)
-    panels[0].set_ylim(bottom=0)
+    _from_zero(panels[0])
     if known:
-        panels[1].set_yscale("log")
+        _by_ratio(panels[1], [y for name in known for _, y in inverse_depth[name]])
     legend_below(figure, *panels[0].get_legend_handles_labels())
     save_figure(figure, path)
 
@@ -63,9 +65,26 @@ def plot_poses(path: str | Path, scores: Mapping[str, Mapping[int, tuple[float, 
         axes.set_xlabel("frames from the first image to the second")
         axes.set_ylabel(label)
         axes.set_xticks(strides)
-        axes.set_ylim(bottom=0)
+        _from_zero(axes)
     legend_below(figure, *panels[0].get_legend_handles_labels())
     save_figure(figure, path)
+
+
+def _from_zero(axes: Any) -> None:
+    """A scale from zero to a little above the lines."""
+    highest = max((y for line in axes.get_lines() for y in line.get_ydata() if math.isfinite(y)), default=0.0)
+    axes.set_ylim(0, 1.05 * highest or 1.0)
+
+
+def _by_ratio(axes: Any, values: Sequence[float]) -> None:
+    """A logarithmic scale with plain numbers on it, twice as far as the values both ways."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.set_ylim(min(values) / 2, max(values) * 2)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _columns(curve: Curve) -> tuple[list[float], list[float]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from trianflow.evaluation.flow import ErrorMaps
 from trianflow.evaluation.flow_files import HISTOGRAM
-from trianflow.visualization.style import FAINT, INK, line_styles, new_figure, save_figure, style_axes
+from trianflow.visualization.style import FAINT, INK, line_styles, new_figure, save_figure, set_words, style_axes
 
 # KITTI's colours, and the error at which each begins: 1 is the bound of an outlier (3 pixels and 5 %)
 _BOUNDS = np.array([0, 0.0625, 0.125, 0.25, 0.5, 1, 2, 4, 8, 16])
@@ -76,7 +76,7 @@ def plot_flow_errors(
     _style(axes[0])
     for axis, picture in zip(axes[1:], pictures):
         axis.imshow(_thickened(color_error(picture.maps)), interpolation="nearest")
-        axis.set_title(picture.title, loc="left", fontsize=9.5, color=INK)
+        set_words(axis.set_title("", loc="left", fontsize=9.5, color=INK), picture.title)
         axis.set_axis_off()
     if pictures:
         _key(axes[-1])
@@ -103,7 +103,8 @@ def _style(axis: Any) -> None:
     axis.minorticks_off()
     axis.set_xlabel("end-point error (pixels)")
     axis.set_ylabel("pixels with at most this error (%)")
-    axis.legend(loc="lower right", frameon=False, fontsize=9, labelcolor=INK)
+    for text in axis.legend(loc="lower right", frameon=False, fontsize=9, labelcolor=INK).get_texts():
+        set_words(text, text.get_text())
 
 
 def _key(axis: Any) -> None:

@@ -172,7 +172,8 @@ def _sparse_depth(image: np.ndarray, points: np.ndarray, unit: str) -> Picture:
 
 
 def _span(ends: tuple[float, float], unit: str) -> str:
-    return f"{ends[0]:.3g} to {ends[1]:.3g} {unit}".strip()
+    near, far = (float(f"{end:.3g}") for end in ends)  # 1070, not 1.07e+03
+    return f"{near:g} to {far:g} {unit}".strip()
 
 
 def _picture(rgb: np.ndarray, caption: str = "") -> Picture:

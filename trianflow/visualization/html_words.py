@@ -36,11 +36,11 @@ def title(report: Mapping[str, Any]) -> str:
 
 
 def lead(report: Mapping[str, Any]) -> str:
-    """A line that says what was done."""
+    """A line that says what was done; it does not break between a number and its unit."""
     summary, camera = report["summary"], report.get("calibration")
-    size = f" of {camera['width']} × {camera['height']} pixels" if camera else ""
+    size = f" of {camera['width']}\u00a0×\u00a0{camera['height']}\u00a0pixels" if camera else ""
     number = summary["frames"]
-    words = [f"{number:,} frame{'s' * (number != 1)}{size}", f"tracked in {summary['seconds']:,.1f} s"]
+    words = [f"{number:,}\u00a0frame{'s' * (number != 1)}{size}", f"tracked in {summary['seconds']:,.1f}\u00a0s"]
     if report.get("preset"):
         words.append(f"preset {report['preset']}")
     return " · ".join(words)
@@ -68,7 +68,7 @@ def figures(report: Mapping[str, Any]) -> list[Figure]:
 
 
 def _errors(truth: Mapping[str, Any]) -> list[Figure]:
-    label, ate, rpe = Alignment(truth["alignment"]).label, truth["ate"], truth["rpe"]
+    label, ate, rpe = _alignment(truth), truth["ate"], truth["rpe"]
     found = []
     if ate is not None:
         length = truth["path_length"]
@@ -83,11 +83,16 @@ def _errors(truth: Mapping[str, Any]) -> list[Figure]:
     return found
 
 
+def _alignment(truth: Mapping[str, Any]) -> str:
+    """The words for it; lines do not break in 7-DoF."""
+    return Alignment(truth["alignment"]).label.replace("-", "\u2011")
+
+
 def accuracy(truth: Mapping[str, Any] | None) -> list[Table]:
     """The comparison with the truth (`evaluation` of the report), each table with its alignment."""
     if truth is None:
         return []
-    label = Alignment(truth["alignment"]).label
+    label = _alignment(truth)
     said = f"Alignment to the truth: {label}, scale {short(truth['scale'])}; {truth['compared']} poses compared."
     rows = []
     if truth["ate"] is not None:

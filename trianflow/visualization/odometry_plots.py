@@ -82,9 +82,9 @@ def plot_snippet_errors(path: str | Path, scores: Mapping[str, SnippetScore], ti
         along.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         along.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         along.yaxis.set_minor_formatter(NullFormatter())
-    lines = f"; lines: the median of {window} of them" if window > 1 else ""
+    lines = f"a dot for each snippet; lines: the median of {window} of them" if window > 1 else None
     handles, labels = along.get_legend_handles_labels()
-    legend_below(figure, handles, labels, f"a dot for each snippet{lines}")
+    legend_below(figure, handles, labels, lines)
     save_figure(figure, path)
 
 

@@ -89,7 +89,7 @@ def draw_flow_key(picture: np.ndarray, centre: tuple[int, int], radius: int, lar
     inside = np.hypot(flow[..., 0], flow[..., 1]) <= 1
     place[inside] = color_flow(flow, 1.0)[inside]
     cv2.circle(picture, centre, radius, (0, 0, 0), 1, cv2.LINE_AA)
-    text, size = f"{largest:.3g} px", max(8.0, radius / 3)
+    text, size = f"{largest:.3g} px", max(8.0, radius / 4.5)
     put_text(picture, text, (x - text_width(text, size) / 2, y + radius + 1.7 * size), size)
 
 
@@ -126,7 +126,7 @@ def depth_ticks(ends: tuple[float, float], height: int, apart: float) -> list[tu
         apart: smallest distance between two ticks, pixels.
 
     Returns:
-        Depths and their rows from the top, near first.
+        Depths and their rows from the top, near first; where fewer than two are round, those of the two ends.
     """
     near, far = ends
     if not 0 < near < far:
@@ -137,6 +137,8 @@ def depth_ticks(ends: tuple[float, float], height: int, apart: float) -> list[tu
         row = round((1 / near - 1 / depth) / (1 / near - 1 / far) * (height - 1))
         if near <= depth <= far and (not ticks or row - ticks[-1][1] >= apart):
             ticks.append((float(f"{depth:.3g}"), row))
+    if len(ticks) < 2 and height - 1 >= apart:
+        return [(float(f"{near:.3g}"), 0), (float(f"{far:.3g}"), height - 1)]
     return ticks
 
 

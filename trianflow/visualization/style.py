@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from trianflow.errors import TrianflowError
 
@@ -16,22 +16,46 @@ _LINES = ("#1d5fd1", "#d9480f", "#0b8a6b", "#8b3fc7", "#c99700", "#0891b2")
 
 
 def new_figure(width: float, height: float, title: str = "") -> Any:
-    """A matplotlib figure of a size in inches, with no window and no global state; a notebook shows it."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """A matplotlib figure of a size in inches, with no window and no global state; a notebook shows it.
+
+    Raises:
+        TrianflowError: matplotlib is missing.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError:
+        raise TrianflowError("plots need matplotlib: pip install matplotlib") from None
 
     figure = Figure(figsize=(width, height), dpi=150, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     figure._repr_png_ = lambda: _png(figure)  # type: ignore[attr-defined]
     if title:
-        figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold", color=INK)
+        text = figure.suptitle("", x=0.02, ha="left", fontsize=12, fontweight="bold", color=INK)
+        set_words(text, title)
     return figure
 
 
 def _png(figure: Any) -> bytes:
     with io.BytesIO() as file:
-        figure.savefig(file, format="png", dpi=90)
+        _save(figure, file, format="png", dpi=90)
         return file.getvalue()
+
+
+def _save(figure: Any, target: Any, **options: Any) -> None:
+    """Write a figure without a word on letters that the font lacks."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        figure.savefig(target, **options)
+
+
+def set_words(text: Any, words: str) -> None:
+    """Put the name of a file, or other words of the user's, into a text of a figure: what stands in it is no formula.
+
+    Bytes of the name that are no UTF-8 become `?`.
+    """
+    text.set_parse_math(False)
+    text.set_text(words.encode(errors="replace").decode())
 
 
 def line_styles(n: int) -> list[dict[str, Any]]:
@@ -57,18 +81,21 @@ def style_axes(axes: Any) -> None:
 
 
 def legend_below(figure: Any, handles: Sequence[Any], labels: Sequence[str], title: str | None = None) -> None:
-    """A legend under all axes, in as many columns as its labels leave room for."""
-    figure.legend(
+    """A legend under all axes, in as many columns as its labels leave room for, and rows as equal as may be."""
+    rows = math.ceil(len(labels) / min(max(108 // (max(map(len, labels)) + 8), 1), 5))
+    legend = figure.legend(
         handles,
         labels,
         title=title,
         title_fontproperties={"size": 9.5},
         loc="outside lower center",
-        ncols=int(np.clip(108 // (max(map(len, labels)) + 8), 1, 5)),
+        ncols=math.ceil(len(labels) / rows),
         frameon=False,
         fontsize=9.5,
         labelcolor=INK,
     )
+    for text in legend.get_texts():
+        set_words(text, text.get_text())
 
 
 def save_figure(figure: Any, path: str | Path) -> None:
@@ -78,7 +105,7 @@ def save_figure(figure: Any, path: str | Path) -> None:
         TrianflowError: the file cannot be written, or the suffix is no format.
     """
     try:
-        figure.savefig(path)
+        _save(figure, path)
     except (OSError, ValueError) as e:  # ValueError: a suffix that matplotlib does not know
-        reason = e.strerror if isinstance(e, OSError) else str(e).split(" (")[0]
+        reason = e.strerror if isinstance(e, OSError) else str(e).partition("\n")[0].split(" (")[0]
         raise TrianflowError(f"{path}: cannot write the picture: {reason}") from e

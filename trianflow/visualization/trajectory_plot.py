@@ -87,16 +87,17 @@ def trajectory_figure(
         raise NoPose("no pose to draw")
     if status is not None and (len(named) > 1 or len(status) != len(next(iter(named.values())))):
         raise ValueError("status is one word for each pose of a single estimate")
-    lines, truth, error = _align(named, gt, Alignment(alignment))
+    lines, truth, error, begins = _align(named, gt, Alignment(alignment))
     bracket = f" ({unit or ('m' if gt is not None else 'arbitrary unit')})"
 
     figure = new_figure(8, 8.6, title)
     above, side = figure.subplots(2, 1, height_ratios=[4, 1])
     if truth is not None:
-        for axes, x, y in ((above, *_above(truth)), (side, *_side(truth))):
-            axes.plot(x, y, color=_TRUTH, linewidth=4, solid_capstyle="round", label="ground truth")
+        above_width = 4 if error is None else 8  # wider than what lies on it
+        for axes, x, y, width in ((above, *_above(truth), above_width), (side, *_side(truth), 4)):
+            axes.plot(x, y, color=_TRUTH, linewidth=width, solid_capstyle="round", label="ground truth")
     for (label, trajectory), style in zip(lines.items(), line_styles(len(lines))):
-        for axes, x, y in ((above, *_above(trajectory)), (side, *_side(trajectory))):
+        for axes, x, y in ((above, *_above(trajectory)), (side, *_side(trajectory, begins[label]))):
             axes.plot(x, y, **style, solid_capstyle="round", label=label, zorder=3)
     if error is not None:
         _color_by_error(figure, above, *_above(next(iter(lines.values()))), error, f"distance from the truth{bracket}")
@@ -123,13 +124,14 @@ def trajectory_figure(
 
 def _align(
     named: Mapping[str, Trajectory], gt: Trajectory | None, alignment: Alignment
-) -> tuple[dict[str, Trajectory], Trajectory | None, np.ndarray | None]:
+) -> tuple[dict[str, Trajectory], Trajectory | None, np.ndarray | None, dict[str, float]]:
     """The trajectories to draw by name and the truth as far as they go, in one world, and the error of a single one.
 
-    The error is the distance from the truth at each pose, of poses without a true one that of their neighbours.
+    The error is the distance from the truth at each pose, of poses without a true one that of their neighbours. Last
+    how far the truth has come where each trajectory begins.
     """
     if gt is None:
-        return {name: t.relative_to_first() for name, t in named.items()}, None, None
+        return {name: t.relative_to_first() for name, t in named.items()}, None, None, dict.fromkeys(named, 0.0)
     pairs = {name: align_trajectories(gt, t, alignment) for name, t in named.items()}
     begin, end = min(p.gt_index[0] for p in pairs.values()), max(p.gt_index[-1] for p in pairs.values()) + 1
     T_first = np.linalg.inv(gt.T_wc[begin])  # estimates may begin at different frames of the truth
@@ -142,7 +144,8 @@ def _align(
         (p,) = pairs.values()
         distance = np.linalg.norm(p.gt.positions[p.gt_index] - p.est.positions[p.est_index], axis=1)
         error = np.interp(np.arange(len(p.est)), p.est_index, distance)
-    return lines, Trajectory(gt.times[begin:end], T_first @ gt.T_wc[begin:end]), error
+    begins = {name: float(gt.distances[p.gt_index[0]] - gt.distances[begin]) for name, p in pairs.items()}
+    return lines, Trajectory(gt.times[begin:end], T_first @ gt.T_wc[begin:end]), error, begins
 
 
 def _color_by_error(figure: Any, axes: Any, x: np.ndarray, y: np.ndarray, error: np.ndarray, label: str) -> None:
@@ -166,8 +169,8 @@ def _above(trajectory: Trajectory) -> tuple[np.ndarray, np.ndarray]:
     return trajectory.positions[:, 0], trajectory.positions[:, 2]
 
 
-def _side(trajectory: Trajectory) -> tuple[np.ndarray, np.ndarray]:
-    return trajectory.distances, -trajectory.positions[:, 1]
+def _side(trajectory: Trajectory, begin: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    return begin + trajectory.distances, -trajectory.positions[:, 1]
 
 
 def _mark(axes: Any, x: np.ndarray, y: np.ndarray, status: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 
 _SIDE, _EDGE = 220, 12  # of the drawing and around it, pixels
 _MOST = 400  # points of the line
+_LINE, _START, _END = "#3b82f6", "#8a94a3", "#e8590c"  # seen on white and on black
 
 
 def trajectory_svg(positions: np.ndarray, path_length: float) -> str:
@@ -34,8 +35,9 @@ def trajectory_svg(positions: np.ndarray, path_length: float) -> str:
     poses = "1 pose" if len(positions) == 1 else f"{len(positions)} poses"
     return (
         f'<div><svg width="{_SIDE}" height="{_SIDE}" role="img" aria-label="trajectory from above">'
-        f'<polyline points="{points}" fill="none" stroke="#1d5fd1" stroke-width="2" stroke-linejoin="round"/>'
-        f'<circle cx="{x[0]:.1f}" cy="{y[0]:.1f}" r="4" fill="#8a94a3"><title>start</title></circle>'
-        f'<rect x="{x[-1] - 4:.1f}" y="{y[-1] - 4:.1f}" width="8" height="8" fill="#d9480f"><title>end</title></rect>'
-        f"</svg><div>{poses}, path {path_length:.4g}, from above</div></div>"
+        f'<polyline points="{points}" fill="none" stroke="{_LINE}" stroke-width="2" stroke-linejoin="round"/>'
+        f'<circle cx="{x[0]:.1f}" cy="{y[0]:.1f}" r="4" fill="{_START}"><title>start</title></circle>'
+        f'<rect x="{x[-1] - 4:.1f}" y="{y[-1] - 4:.1f}" width="8" height="8" fill="{_END}"><title>end</title></rect>'
+        f"</svg><div>{poses}, path {path_length:.4g}, from above: "
+        f'<span style="color:{_START}">●</span> start <span style="color:{_END}">■</span> end</div></div>'
     )

@@ -112,8 +112,8 @@ def test_2015_as_unpacked(kitti2015: Path, below: str) -> None:
     assert scene.flow(1) is scene.instances(1) is scene.depth(0) is None
 
 
-def test_readme_example_runs_as_written(kitti2015: Path) -> None:
-    text = (Path(__file__).parents[3] / "README.md").read_text()
+def test_the_example_of_the_documentation_runs_as_written(kitti2015: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "datasets.md").read_text()
     (example,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "/data/kitti_2015" in code)
     seen: dict[str, object] = {}
     exec(example.replace("/data/kitti_2015", str(kitti2015)), seen)

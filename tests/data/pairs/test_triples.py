@@ -105,6 +105,15 @@ def test_a_longer_stride_sees_the_same_images_a() -> None:
     assert known(far.lengths)[0] == pytest.approx(3 * known(near.lengths)[0], rel=0.1)
 
 
+def test_a_faster_camera_comes_less_far_between_two_frames() -> None:
+    ways = [
+        known(RenderedDrives(DriveSource(drives=1, seed=5, fps=fps, movers=0), SIZE, 2, None).read(0).lengths)[0]
+        for fps in (8.0, 10.0, 40.0)
+    ]
+    assert ways[0] == pytest.approx(ways[1] * 10 / 8, rel=0.1)
+    assert ways[2] == pytest.approx(ways[1] / 4, rel=0.1)
+
+
 def test_drives_come_from_the_cache_as_they_were_rendered(tmp_path: Path) -> None:
     source = DriveSource(drives=2, seed=6)
     fresh, first = (RenderedDrives(source, SIZE, 3, folder) for folder in (None, tmp_path))

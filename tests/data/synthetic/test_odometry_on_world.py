@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from trianflow.config import OdometryConfig
+from trianflow.config import OdometryConfig, load_settings
 from trianflow.data.synthetic import Photometry, SyntheticSequence, render_pairs
 from trianflow.evaluation.alignment import fit_similarity
 from trianflow.flow.interface import FlowPair
@@ -64,7 +64,10 @@ class _Run:
 def _track(kind, path, frames, seed, *, depth=False, exact=False, photometry=None, preset="fast") -> _Run:
     sequence = SyntheticSequence.make(kind, path, frames, _CAMERA, 10.0, seed, photometry=photometry)
     flow = _ExactFlow(sequence) if exact else None
-    odometry = VisualOdometry(_CAMERA, OdometryConfig.preset(preset), flow)
+    config = OdometryConfig.preset(preset)
+    if exact:  # no image tells more than the true flow
+        config = load_settings(config, None, ["matches.refine=false"])
+    odometry = VisualOdometry(_CAMERA, config, flow)
     steps = [odometry.track(frame) for frame in sequence.stream(depth)]
     truth = Trajectory(np.arange(frames) / sequence.fps, sequence.T_0c.numpy())
     return _Run(steps, odometry.trajectory, truth)

@@ -55,14 +55,22 @@ class DriveSource(Settings):
 
     drives: int = Field(gt=0, le=_MOST_PAIRS, description="number of pairs")
     seed: int = Field(0, ge=0, le=1_000_000, description="another seed gives other streets")
-    stride: int = Field(
-        1, ge=1, le=LONGEST_STRIDE, description="frames from the first to the second image; there are ten a second"
-    )
+    stride: int = Field(1, ge=1, le=LONGEST_STRIDE, description="frames from the first to the second image")
+    fps: float = Field(10.0, ge=8, le=100, description="frames a second, at 8 or 15 metres a second")
     movers: int = Field(3, ge=0, description="cars that drive, at most")
 
 
+class WarpedSource(Settings):
+    """Pairs of real images and the same images warped by random flows, which are known exactly; no calibration."""
+
+    warped: str = Field(description="video, folder or dataset sequence")
+    pairs: PositiveInt | None = Field(None, description="number of pairs; default: one of every frame")
+    seed: int = Field(0, ge=0, le=1_000_000, description="another seed gives other flows")
+    motion: float = Field(0.2, gt=0, le=1, description="largest usual motion, share of the width")
+
+
 def _kind(value: Any) -> str:
-    for kind, source in (("synthetic", SyntheticSource), ("drives", DriveSource)):
+    for kind, source in (("synthetic", SyntheticSource), ("drives", DriveSource), ("warped", WarpedSource)):
         if kind in value if isinstance(value, dict) else isinstance(value, source):
             return kind
     return "path"
@@ -71,9 +79,17 @@ def _kind(value: Any) -> str:
 Source = Annotated[
     Annotated[PathSource, Tag("path")]
     | Annotated[SyntheticSource, Tag("synthetic")]
-    | Annotated[DriveSource, Tag("drives")],
+    | Annotated[DriveSource, Tag("drives")]
+    | Annotated[WarpedSource, Tag("warped")],
     Discriminator(_kind),
 ]
+
+
+def frames_of(source: Source) -> str | None:
+    """Where the frames of a source lie; None of one that is rendered."""
+    if isinstance(source, WarpedSource):
+        return source.warped
+    return source.path if isinstance(source, PathSource) else None
 
 
 class DataConfig(Settings):
@@ -114,4 +130,6 @@ class DataConfig(Settings):
                 raise ValueError(f"the synthetic seed {min(train & val)} stands in train and in val: the same pairs")
         if self.views == 3 and any(isinstance(s, SyntheticSource) for s in (*self.train, *self.val)):
             raise ValueError("synthetic scenes have two views: take drives for three")
+        if self.views == 3 and any(isinstance(s, WarpedSource) for s in (*self.train, *self.val)):
+            raise ValueError("warped images make pairs, no triples: set views to 2")
         return self

@@ -21,11 +21,12 @@ from torch.utils.data import Dataset
 
 from trianflow.data.pairs.augment import Draw, crop_pair, flip_pair, jitter_images
 from trianflow.data.pairs.batch import PairBatch, PairTruth
-from trianflow.data.pairs.config import DataConfig, DriveSource, PathSource
+from trianflow.data.pairs.config import DataConfig, DriveSource, PathSource, WarpedSource, frames_of
 from trianflow.data.pairs.drives import RenderedDrives
 from trianflow.data.pairs.recorded import RecordedPairs
 from trianflow.data.pairs.rendered import RenderedPairs
 from trianflow.data.pairs.sources import PairSource, RawPair, UnreadablePair
+from trianflow.data.pairs.warped import WarpedPairs
 from trianflow.errors import TrianflowError, UsageError
 
 
@@ -152,18 +153,22 @@ def open_dataset(config: DataConfig, split: Literal["train", "val"], seed: int, 
     cache = None if config.cache is None else Path(config.cache).expanduser()
     for number, listed in enumerate(getattr(config, split)):
         for source in expand_source(listed, config.root) if isinstance(listed, PathSource) else [listed]:
-            name = source.path if isinstance(source, PathSource) else "synthetic"
+            if isinstance(source, WarpedSource):
+                source = source.model_copy(update={"warped": _placed(source.warped, config.root)})
+            name = frames_of(source) or "synthetic"
             try:
                 if isinstance(source, PathSource):
                     how = (config.size, config.fit, config.min_motion, cache, config.views, config.speeds)
                     sources.append(RecordedPairs(source, *how))
                 elif isinstance(source, DriveSource):
                     sources.append(RenderedDrives(source, config.size, config.views, cache))
+                elif isinstance(source, WarpedSource):
+                    sources.append(WarpedPairs(source, config.size, cache))
                 else:
                     sources.append(RenderedPairs(source, config.size, cache))
             except TrianflowError as error:
                 words = str(error).removeprefix(f"{name}: ")
-                if isinstance(source, PathSource) and not Path(name).exists():
+                if frames_of(source) and not Path(name).exists():
                     words += "; data.root is the folder from which paths start"
                 raise type(error)(f"data.{split}[{number}], {name}: {words}") from error
             names.append(_below(name, config.root))
@@ -180,9 +185,8 @@ def expand_source(source: PathSource, root: str | None) -> list[PathSource]:
     Raises:
         UsageError: `exclude` leaves nothing of what the pattern matches.
     """
-    base = Path(root or ".").expanduser()
     places = {key: getattr(source, key) for key in ("path", "calib", "poses", "depth")}
-    placed = {key: str(base / Path(place).expanduser()) for key, place in places.items() if place is not None}
+    placed = {key: _placed(place, root) for key, place in places.items() if place is not None}
     found = [Path(p) for p in sorted(glob.glob(placed["path"]))] if glob.has_magic(placed["path"]) else []
     folders = {folder: f"/{_below(str(folder), root)}/" for folder in found if folder.is_dir()}
     left_out = [f"/{name.strip('/')}/" for name in source.exclude]
@@ -191,6 +195,10 @@ def expand_source(source: PathSource, root: str | None) -> list[PathSource]:
         raise UsageError(f"{placed['path']}: all of its {len(folders)} folders are excluded")
     paths = [str(folder) for folder in kept] or [placed["path"]]
     return [source.model_copy(update=placed | {"path": path}) for path in paths]
+
+
+def _placed(path: str, root: str | None) -> str:
+    return str(Path(root or ".").expanduser() / Path(path).expanduser())
 
 
 def _below(path: str, root: str | None) -> str:

@@ -21,7 +21,6 @@ from trianflow.geometry.camera import Camera, invert_pose
 
 _SEEDS = 1_000_003  # between the pairs of two sources
 _SAME = 2.0  # grey values: mean difference up to which two renderings come from the same world
-_FPS = 10.0
 _FAST = 0.3  # share of the drives at 15 m/s, the others at 8
 _PHOTOMETRY = Photometry(0.02, 0.005, 0.01)
 _FRAMES = 12  # of a drive, from which the image a is taken; before and behind them it goes on for the longest stride
@@ -35,7 +34,7 @@ class RenderedDrives(PairSource):
     one of another version of the synthetic world is rebuilt.
 
     Args:
-        source: number of items, seed, stride, movers.
+        source: number of items, seed, stride, frame rate, movers.
         size: width and height, pixels.
         views: 2 or 3.
         cache: folder of the cache; None renders every item each time it is asked for.
@@ -50,7 +49,7 @@ class RenderedDrives(PairSource):
         self._cache: Cache | None = None
         self._array: np.ndarray | None = None
         if cache is not None:
-            identity = [source.seed, source.drives, source.stride, source.movers, views, *size]
+            identity = [source.seed, source.drives, source.stride, source.movers, source.fps, views, *size]
             self._cache = Cache(cache, f"drives-{source.seed}", identity, {"fields": str(self._dtype())})
             if self._cache.read() is None or not self._is_current(self._cache):
                 self._cache.write(self._render_all(), self._dtype(), {}, source.drives)
@@ -92,10 +91,10 @@ class RenderedDrives(PairSource):
         fast, movers, fov, shift = torch.rand(4, generator=g).tolist()
         path: PathKind = "fast" if fast < _FAST else "driving"
         scene = make_scene("street", seed, round(movers * self._source.movers), length=80.0)
-        T_wc = camera_path(path, scene, _FRAMES + 2 * LONGEST_STRIDE, _FPS, seed)
+        T_wc = camera_path(path, scene, _FRAMES + 2 * LONGEST_STRIDE, self._source.fps, seed)
         n = LONGEST_STRIDE + int(shift * _FRAMES)
         frames = torch.tensor([n, n + stride, n - stride][: self._views])
-        T_wc, times = T_wc[frames], frames.double() / _FPS
+        T_wc, times = T_wc[frames], frames.double() / self._source.fps
         camera = Camera.from_fov(width, height, 65 + 25 * fov)
         pair = render_pairs([scene], T_wc[None, :2], times[None, :2], camera.K()[None], height, width)
         images = [pair.image_a, pair.image_b]

@@ -124,7 +124,7 @@ const eye = (() => {
     let best = null;
     for (const yaw of yaws) {
       Object.assign(view, { yaw, pitch });
-      const distance = fitting() * (1 + 0.02 * Math.abs(yaw)); // where alike, from behind the start
+      const distance = fitting() * (1 + 0.12 * Math.abs(yaw)); // where hardly larger, from behind the start
       if (best === null || distance < best.distance) best = { yaw, distance };
     }
     view.yaw = best.yaw;

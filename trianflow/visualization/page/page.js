@@ -66,10 +66,14 @@ const coloring = (() => {
     facts.append(element("dt", {}, name), element("dd", {}, value));
   }
 
+  const places = Math.max(0, Math.min(6, 4 - Math.ceil(Math.log10(eye.extent)))); // a ten-thousandth of what is seen
+  const told = (value) => (Math.abs(value) < 0.5 * 10 ** -places ? 0 : value).toFixed(places).replace("-", "−");
+
   function tell() {
     const row = state.row, [x, y, z] = [3, 7, 11].map((i) => eye.poses[12 * row + i]);
     facts.replaceChildren();
-    fact("frame", `${frames.index[row]}${frames.name[row] ? ` (${frames.name[row]})` : ""}`);
+    const name = frames.name[row].endsWith(`#${frames.index[row]}`) ? "" : frames.name[row]; // a video's own number
+    fact("frame", `${frames.index[row]}${name ? ` (${name})` : ""}`);
     fact("time", frames.time[row] === null ? "–" : `${frames.time[row].toFixed(3)} s`);
     fact("status", data.statuses[frames.status[row]].label);
     for (const { title, unit, values } of data.curves) {
@@ -78,7 +82,7 @@ const coloring = (() => {
       const of = title === "Inliers" ? ` of ${frames.matches[row]}` : "";
       fact(title.toLowerCase(), `${digits(values[row])} ${unit}${of}${by ? ` by ${by}` : ""}`);
     }
-    fact("position", `${[x, -y, z].map((v) => digits(v, 4)).join(", ")} ${data.unit} (right, up, forward)`);
+    fact("position", `${[x, -y, z].map(told).join(", ")} ${data.unit} (right, up, forward)`);
     if (frames.note[row]) fact("note", frames.note[row]);
   }
 

@@ -45,7 +45,7 @@ const scene = (() => {
 
   /** Write what a line of the ground stands for, at its lower or left end as far as that is in view. */
   function label(context, taken, text, ends) {
-    const inside = ends && clipped(ends, [28, 12, size.width - 28, size.height - 12]);
+    const inside = ends && clipped(ends, [36, 12, size.width - 36, size.height - 12]);
     if (!inside) return;
     const [[ax, ay], [bx, by]] = inside, steep = Math.abs(by - ay) > Math.abs(bx - ax);
     const [x, y] = (steep ? ay > by : ax < bx) ? inside[0] : inside[1];

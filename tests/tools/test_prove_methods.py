@@ -1,0 +1,66 @@
+"""`tools/prove_methods.py`: its claims of results that are made up, and that one that does not hold makes it fail."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+TOOLS = Path(__file__).parents[2] / "tools"
+
+
+@pytest.fixture
+def tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    monkeypatch.setenv("TRIANFLOW_DATA", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["prove_methods.py", "--report", "--out", str(tmp_path / "out")])
+    return importlib.import_module("prove_methods")
+
+
+def write(out: Path, name: str, abs_rel: float, on_movers: float, motion: float, rotations: list[float]) -> None:
+    (out / name / "photometric").mkdir(parents=True, exist_ok=True)
+    poses = {
+        str(stride): {"rotation": rotation, "direction": 5.0, "translation": rotation / 2, "solved": 1.0}
+        for stride, rotation in enumerate(rotations, 1)
+    }
+    values = {
+        "depth": {"abs_rel": abs_rel},
+        "objects": {"object_abs_rel": on_movers, "object_epe": motion},
+        "poses": poses,
+    }
+    (out / name / "scores.json").write_text(json.dumps(values))
+
+
+def made_up(out: Path) -> None:
+    """Results in which every claim holds."""
+    for name in ("ddvo_baseline", "ddvo_posecnn", "monodepth2_average", "instadm_rigid"):
+        write(out, name, 0.3, 0.6, 2.0, [0.2, 0.5, 0.9])
+    write(out, "monodepth2", 0.2, 0.4, 2.0, [0.2, 0.5, 0.9])
+    write(out, "instadm", 0.3, 0.5, 1.5, [0.2, 0.5, 0.9])
+    write(out, "trianflow", 0.3, 0.6, 2.0, [0.1, 0.15, 0.2])
+    for name, scales in (("ddvo_baseline", (4.0, 0.3)), ("ddvo_posecnn", (5.0, 4.5))):
+        rows = "".join(f"{60 * n},{scale}\n" for n, scale in enumerate(scales, 1))
+        (out / name / "photometric" / "validation.csv").write_text("seconds,inverse_depth\n" + rows)
+    (out / "table.txt").write_text("method AbsRel\n")
+
+
+def test_claims_hold_or_fail(tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    made_up(out)
+    assert tool.main() == 0
+    said = capsys.readouterr().out
+    assert said.count("| holds |") == 5
+    assert "ddvo_baseline 4 -> 0.3, ddvo_posecnn 5 -> 4.5" in said
+    assert "(1, 2, 3): trianflow 0.100 0.150 0.200, ddvo_posecnn 0.200 0.500 0.900" in said
+    assert (out / "report.md").read_text() in said
+    write(out, "monodepth2", 0.31, 0.4, 2.0, [0.2, 0.5, 0.9])
+    write(out, "trianflow", 0.3, 0.6, 2.0, [0.1, 0.4, 0.7])
+    assert tool.main() == 1
+    assert capsys.readouterr().out.count("| FAILS |") == 3
+    (out / "trianflow" / "scores.json").unlink()
+    with pytest.raises(SystemExit, match="not scored yet: trianflow"):
+        tool.main()

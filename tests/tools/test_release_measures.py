@@ -1,0 +1,162 @@
+"""The figures of weights: what exact flow gets, what no flow gets, and a log that only grows."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tests.tools.test_release import RELEASE
+from trianflow.data.flow_files import write_flow
+from trianflow.data.synthetic import camera_path, make_scene, render_pairs
+from trianflow.flow.interface import FlowPair
+from trianflow.geometry.camera import Camera
+from trianflow.trajectory import Trajectory
+
+CAMERA = Camera(150.0, 150.0, 119.5, 59.5, 240, 120)
+SEQUENCE = "street"
+
+
+class KnownFlow:
+    """A `FlowEstimator` that knows the two images and the flow between them, times a factor."""
+
+    def __init__(self, flows: dict[bytes, FlowPair], factor: float = 1.0) -> None:
+        self._flows, self._factor = flows, factor
+
+    def encode(self, image: np.ndarray) -> Any:
+        return image
+
+    def flow(self, a: np.ndarray, b: np.ndarray) -> FlowPair:
+        known = self._flows[a.tobytes()]
+        return FlowPair(self._factor * known.flow_ab, self._factor * known.flow_ba)
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[bytes, FlowPair]]:
+    """A data folder with three frames of a street, their poses, and a pair with true flow."""
+    data = tmp_path_factory.mktemp("data")
+    scene = make_scene("street", 1, 0, length=40.0)
+    T_wc = camera_path("driving", scene, 3, 5.0, 1)
+    starts, ends = T_wc[:2], T_wc[1:]
+    pairs = render_pairs(
+        [scene, scene],
+        torch.stack([starts, ends], 1),
+        torch.zeros(2, 2, dtype=torch.float64),
+        CAMERA.K().expand(2, 3, 3),
+        CAMERA.height,
+        CAMERA.width,
+    )
+    folder, single = data / SEQUENCE, data / "pair"
+    (folder / "images").mkdir(parents=True)
+    single.mkdir()
+    flows = {}
+    for i, image in enumerate([*pairs.image_a, pairs.image_b[1]]):
+        values = image.permute(1, 2, 0).mul(255).round().byte().numpy()
+        cv2.imwrite(str(folder / "images" / f"{i:06d}.png"), values[..., ::-1])
+        if i < 2:
+            flows[np.ascontiguousarray(values).tobytes()] = FlowPair(pairs.flow_ab[[i]], pairs.flow_ba[[i]])
+            cv2.imwrite(str(single / f"img{i + 1}.png"), values[..., ::-1])
+    names = ("fx", "fy", "cx", "cy", "width", "height")
+    (folder / "calib.yaml").write_text("".join(f"{name}: {getattr(CAMERA, name)}\n" for name in names))
+    Trajectory(np.arange(3), T_wc.numpy()).save(folder / "poses.txt", "kitti")
+    write_flow(single / "flow_gt.flo", pairs.flow_ab[0].permute(1, 2, 0).numpy())
+    return data, flows
+
+
+@pytest.fixture
+def beside(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Imports a module of the folder."""
+    monkeypatch.syspath_prepend(str(RELEASE))
+    return importlib.import_module
+
+
+@pytest.fixture
+def measures(beside: Callable[[str], ModuleType]) -> ModuleType:
+    return beside("measures")
+
+
+@pytest.fixture
+def evaluate(beside: Callable[[str], ModuleType]) -> ModuleType:
+    return beside("evaluate")
+
+
+def test_exact_flow_has_no_errors_and_half_of_it_has(
+    measures: ModuleType, street: tuple[Path, dict[bytes, FlowPair]]
+) -> None:
+    data, flows = street
+    exact = measures.motion_figures(KnownFlow(flows), data, measures.Sequence(SEQUENCE, 1))
+    assert exact["rot"] < 0.01
+    assert exact["dir"] < 0.1
+    assert exact["near"] > 0.99
+    still = measures.motion_figures(KnownFlow(flows, 0.0), data, measures.Sequence(SEQUENCE, 1))
+    assert still["dir"] == 90
+    lower = {
+        image: FlowPair(f.flow_ab + torch.tensor([0.0, 6.0])[:, None, None], f.flow_ba) for image, f in flows.items()
+    }
+    assert measures.motion_figures(KnownFlow(lower), data, measures.Sequence(SEQUENCE, 1))["near"] < 0.5
+    pair = measures.pair_figures(KnownFlow(flows), data / "pair")
+    assert pair == {"epe": pytest.approx(0, abs=1e-4), "outliers": 0}
+    half = measures.pair_figures(KnownFlow(flows, 0.5), data / "pair")
+    length = next(iter(flows.values())).flow_ab[0].norm(dim=0)
+    assert half["epe"] == pytest.approx(float(length.mean()) / 2, rel=1e-3)
+
+
+def test_what_is_known_is_not_measured_again(evaluate: ModuleType, tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def part(name: str) -> Callable[[], dict[str, float]]:
+        def measure() -> dict[str, float]:
+            calls.append(name)
+            if name == "bad":
+                raise KeyboardInterrupt
+            return {"epe": 0.1 + len(calls)}
+
+        return measure
+
+    file = tmp_path / "state" / "row.json"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.measured({"first": part("first"), "bad": part("bad")}, file)
+    found = evaluate.measured({"first": part("first"), "second": part("second")}, file)
+    assert calls == ["first", "bad", "second"]
+    assert found == {"first": {"epe": 1.1}, "second": {"epe": 3.1}}
+
+
+def test_the_log_has_one_head_and_a_row_each_time(evaluate: ModuleType, tmp_path: Path) -> None:
+    figures = {name: {"rot": 0.0271, "dir": 0.333, "near": 0.641} for name in evaluate._MOTIONS}
+    figures |= {"kitti2015": {"epe": 7.0, "outliers": 21.04}, "rubberwhale": {"epe": 0.2}, "synthetic": {"epe": 1.0}}
+    cells = evaluate.flow_cells(figures)
+    assert cells[0] == "0.027/0.33/64"
+    assert cells[-4:] == ["7.00", "21.0", "0.200", "1.00"]
+    log = tmp_path / "LOG.md"
+    for name in ("one", "two"):
+        evaluate.append(log, name, ["synthetic", "100", "64x64"], "pwc full", cells)
+    lines = [line for line in log.read_text().splitlines() if line.startswith("|")]
+    assert len(lines) == 4
+    assert len({line.count("|") for line in lines if not line.startswith("|---")}) == 1
+    assert "| one |" in lines[2]
+    assert "| two |" in lines[3]
+
+
+@pytest.mark.parametrize("step", ["dis", "variational"])
+def test_a_classical_step_sharpens_a_rough_flow(
+    beside: Callable[[str], ModuleType], street: tuple[Path, dict[bytes, FlowPair]], step: str
+) -> None:
+    refined = beside("refined")
+    _, flows = street
+    (data, known), (other, _) = list(flows.items())
+    a, b = (np.frombuffer(raw, np.uint8).reshape(CAMERA.height, CAMERA.width, 3) for raw in (data, other))
+    rough = {data: FlowPair(known.flow_ab + 0.8, known.flow_ba + 0.8)}
+    estimator = refined.RefinedFlow(KnownFlow(rough), step)
+    found = estimator.flow(estimator.encode(a), estimator.encode(b)).flow_ab
+    assert found.shape == known.flow_ab.shape
+    middle = (slice(None), slice(None), slice(20, -20), slice(30, -30))
+    error = (found - known.flow_ab)[middle].norm(dim=1).median()
+    assert float(error) < 0.8 * 0.8 * math.sqrt(2)

@@ -1,0 +1,146 @@
+"""What the papers say of their methods, shown by a comparison: the same data and the same time for each.
+
+    python tools/prove_methods.py            # some two hours on two cores; goes on where it was stopped
+    python tools/prove_methods.py --report   # only the report of what is there
+
+Trains the methods of configs/compare/ that are named below with `trianflow compare`, on synthetic streets with movers
+and on real driving. Needs the data folder (TRIANFLOW_DATA, or ../shared/data beside the checkout), which is licensed
+non-commercially. Leaves in `--out` (default out/prove_methods) what `trianflow compare` leaves (learning.png shows how
+depth and its scale go, poses.png the errors by the distance of the frames), and report.md; prints the report, and exits
+with 1 where a claim does not hold, with 3 where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trianflow.cli import main as trianflow
+from trianflow.training.methods import Method, read_methods
+
+ROOT = Path(__file__).parent.parent
+METHODS = (
+    *("ddvo_baseline", "ddvo_posecnn", "monodepth2_average", "monodepth2"),
+    *("instadm_rigid", "instadm", "trianflow"),
+)
+POSE_NETWORKS = ("ddvo_posecnn", "monodepth2", "instadm_rigid")
+_BEGIN = 5.0  # mean inverse depth of a network that has learned nothing
+_COLLAPSED = 0.5  # of the inverse depth at the beginning: below it the scale has collapsed
+_FAR_LESS = 0.5  # of the growth of the error of any pose network
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement, the figures behind it, and whether it holds."""
+
+    text: str
+    figures: str
+    holds: bool
+
+
+def settings(data: Path) -> list[str]:
+    """The data of the comparison, as words of the command line."""
+    town, drive = data / "train_malaga_urban_07", data / "kitti_odom_07_000-159"
+    return [
+        f"data.train=[{{drives: 600, seed: 1, movers: 4, fps: 20}}, {{path: {town}, end: 600}}]",
+        f"data.val=[{{drives: 80, seed: 900, movers: 4, fps: 20}},"
+        f" {{path: {drive}, poses: {drive / 'poses.txt'}, start: 60, end: 140}}]",
+        "val_pairs=80",
+        "save_every=200",
+    ]
+
+
+def judge(methods: Mapping[str, Method], figures: Mapping[str, Mapping[str, float]]) -> list[Claim]:
+    """What the figures of all methods, by their names, say of the claims."""
+    from trianflow.training.compare import learning_curve
+    from trianflow.training.held_out import STRIDES
+
+    def compared(key: str, *names: str) -> str:
+        return ", ".join(f"{name} {figures[name][key]:.3f}" for name in names)
+
+    def less(key: str, better: str, worse: str) -> bool:
+        return figures[better][key] < figures[worse][key]
+
+    scales = {name: [y for _, y in learning_curve(methods[name], "inverse_depth")] for name in METHODS[:2]}
+    baseline, normalized = (scales[name] for name in METHODS[:2])
+    claims = [
+        Claim(
+            "depth normalisation prevents the collapse of scale (DDVO, figure 3)",
+            "mean inverse depth, first and last validation: "
+            + ", ".join(f"{name} {x[0]:.3g} -> {x[-1]:.3g}" for name, x in scales.items())
+            + f"; AbsRel {compared('abs_rel', *METHODS[:2])}",
+            baseline[-1] < _COLLAPSED * _BEGIN and normalized[-1] > _COLLAPSED * normalized[0],
+        ),
+        Claim(
+            "minimum and auto-mask beat the average where things hide and move (Monodepth2)",
+            f"AbsRel {compared('abs_rel', 'monodepth2', 'monodepth2_average')};"
+            f" on movers {compared('object_abs_rel', 'monodepth2', 'monodepth2_average')}",
+            less("abs_rel", "monodepth2", "monodepth2_average"),
+        ),
+        Claim(
+            "Insta-DM beats the rigid system on moving objects",
+            f"AbsRel on movers {compared('object_abs_rel', 'instadm', 'instadm_rigid')};"
+            f" their motion, px {compared('object_epe', 'instadm', 'instadm_rigid')}",
+            all(less(key, "instadm", "instadm_rigid") for key in ("object_abs_rel", "object_epe")),
+        ),
+    ]
+    for key, words in (("rotation", "rotation error, degrees"), ("translation", "translation error, share")):
+        rows = {
+            name: [figures[name][f"{key}_{stride}"] for stride in STRIDES] for name in ("trianflow", *POSE_NETWORKS)
+        }
+        growth = {name: row[-1] - row[0] for name, row in rows.items()}
+        least = min(growth[name] for name in POSE_NETWORKS)
+        claims.append(
+            Claim(
+                f"TrianFlow's {words.split(',')[0]} grows far less with the speed than that of pose networks",
+                f"{words}, at strides {STRIDES}: "
+                + ", ".join(f"{name} " + " ".join(f"{x:.3f}" for x in row) for name, row in rows.items()),
+                growth["trianflow"] < _FAR_LESS * least
+                and rows["trianflow"][-1] < min(rows[n][-1] for n in POSE_NETWORKS),
+            )
+        )
+    return claims
+
+
+def report(out: Path, claims: Sequence[Claim]) -> str:
+    """The report as Markdown, also written to the folder."""
+    rows = [f"| {claim.text} | {claim.figures} | {'holds' if claim.holds else 'FAILS'} |" for claim in claims]
+    table = (out / "table.txt").read_text()
+    text = "\n".join(["| claim | figures | |", "|---|---|---|", *rows, "", "```", table.rstrip(), "```", ""])
+    (out / "report.md").write_text(text)
+    return text
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("out/prove_methods"))
+    parser.add_argument("--minutes", type=float, default=15.0, help="of training, for each method")
+    parser.add_argument("--report", action="store_true", help="train nothing")
+    args = parser.parse_args()
+    data = Path(os.environ.get("TRIANFLOW_DATA", ROOT.parent / "shared" / "data"))
+    if not data.is_dir():
+        sys.exit(f"{data}: not found; set TRIANFLOW_DATA to the folder that has the sequences")
+    files = [str(ROOT / "configs" / "compare" / f"{name}.yaml") for name in METHODS]
+    words = settings(data)
+    if not args.report:
+        code = trianflow(["compare", *files, "--minutes", str(args.minutes), "--out", str(args.out), *words])
+        if code not in (0, 1):  # a method that failed leaves the others to be looked at
+            return code
+    from trianflow.training.compare import read_score
+
+    methods = {method.name: method for method in read_methods(files, args.out, words)}
+    scores = {name: read_score(method) for name, method in methods.items()}
+    missing = [name for name, score in scores.items() if score is None]
+    if missing:
+        sys.exit(f"{args.out}: not scored yet: {', '.join(missing)}")
+    claims = judge(methods, {name: score.figures() for name, score in scores.items() if score is not None})
+    print(report(args.out, claims))
+    return 0 if all(claim.holds for claim in claims) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""Print what bundled weights have to show, flow beside OpenCV's DIS; what was measured before is not measured again.
+
+    python tools/release/evaluate.py [WEIGHTS ...] [--quick] [--log NAME] [--rows dis pwc refined ...]
+
+WEIGHTS are names of bundled weights or .safetensors files (default: `default`). Rows: `dis`, preset medium; `pwc`, the
+network at the size of its training; `refined`, the same carried on by DIS; `variational`, by its variational step
+alone; and with 832 behind them these three with the network at 832x256. --quick takes a small subset. --log appends the
+rows to LOG.md beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from measures import Figures, depth_parts, flow_parts
+from refined import RefinedFlow
+
+from trianflow.config import NetworkConfig
+from trianflow.evaluation.table import Column, Row, Table
+from trianflow.files import replacing
+from trianflow.flow.dis import DISFlow
+from trianflow.flow.interface import FlowEstimator
+from trianflow.odometry.estimators import learned_depth, learned_flow
+from trianflow.weights import load_weights
+
+HERE = Path(__file__).resolve().parent
+LOG = HERE / "LOG.md"
+STATE = Path("runs/evaluation")
+ROWS = ("dis", *(f"{row}{size}" for size in ("", "832") for row in ("pwc", "refined", "variational")))
+_LARGE = (832, 256)
+_MOTIONS = ("07/1", "06/1", "06/2", "06/3", "01/1", "01/2", "01/3")
+_FLOW = [
+    *(Column(name, name) for name in _MOTIONS),
+    Column("kitti2015.epe", "KITTI 2015 px", 2),
+    Column("kitti2015.outliers", "Fl %", 1),
+    Column("rubberwhale.epe", "RubberWhale px", 3),
+    Column("synthetic.epe", "synthetic px", 2),
+]
+
+
+def estimator_of(row: str, weights: str) -> FlowEstimator:
+    """The flow of a row."""
+    if row == "dis":
+        return DISFlow("medium")
+    kind = row.removesuffix("832")
+    network = learned_flow(NetworkConfig(weights=weights, network_size=None if kind == row else _LARGE))
+    if kind == "pwc":
+        return network
+    return RefinedFlow(network, "dis" if kind == "refined" else "variational")
+
+
+def measured(parts: Mapping[str, Callable[[], Figures]], file: Path) -> dict[str, Figures]:
+    """The figures of all parts; each is kept in a file as soon as it is known."""
+    known: dict[str, Figures] = json.loads(file.read_text()) if file.exists() else {}
+    for name, measure in parts.items():
+        if name in known:
+            continue
+        begin = time.perf_counter()
+        known[name] = measure()
+        print(f"{file.stem}: {name}, {time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as temporary:
+            temporary.write_text(json.dumps(known, indent=1) + "\n")
+    return {name: known[name] for name in parts}
+
+
+def flow_cells(figures: Mapping[str, Figures]) -> list[str]:
+    """What stands in a row of flow: rotation °/direction °/share near the true line %, then end-point errors."""
+    cells = [f"{f['rot']:.3f}/{f['dir']:.2f}/{100 * f['near']:.0f}" for f in (figures[name] for name in _MOTIONS)]
+    for column in _FLOW[len(_MOTIONS) :]:
+        part, key = column.key.split(".")
+        cells.append(f"{figures[part][key]:.{column.digits}f}")
+    return cells
+
+
+def depth_table(rows: Mapping[str, Mapping[str, Figures]]) -> str:
+    """Depth by data and weights."""
+    columns = [Column("abs_rel", "AbsRel"), Column("d1", "<1.25"), Column("spread", "spread of scale")]
+    found = [
+        Row(f"{weights}, {name}", dict(figures))
+        for weights, parts in rows.items()
+        for name, figures in parts.items()
+        if "abs_rel" in figures
+    ]
+    text = Table("depth", columns, found).text() if found else ""
+    for weights, parts in rows.items():
+        if "scale" in parts:
+            words = ", ".join(f"{name} {value:.2f}" for name, value in parts["scale"].items())
+            text += f"\n\n{weights}: vo on 07, t_err % over 20 to 80 m by scale: {words}"
+    return text
+
+
+def append(log: Path, name: str, facts: list[str], row: str, cells: list[str]) -> None:
+    """A row at the end of the log, which gets its head first."""
+    if not log.exists():
+        head = ["date", "name", "flow", "data", "steps", "size", *(column.title for column in _FLOW)]
+        words = (
+            "# Figures of the weights as they were trained\n\nOf `evaluate.py`. KITTI sequences by number and stride:"
+            " median rotation °/direction °/share of pixels within 1 px of the true epipolar line %.\n\n"
+        )
+        log.write_text(words + "| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|\n")
+    date = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M")
+    with log.open("a") as file:
+        file.write("| " + " | ".join([date, name, row, *facts, *cells]) + " |\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", nargs="*", default=["default"])
+    parser.add_argument("--quick", action="store_true", help="a small subset, for a first look")
+    parser.add_argument("--log", metavar="NAME", help="append the rows to LOG.md under this name")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=["dis", "pwc", "refined"])
+    data = HERE.parents[2] / "shared" / "data"
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("TRIANFLOW_DATA", data)))
+    args = parser.parse_args()
+    if not args.data.is_dir():
+        parser.error(f"no data at {args.data}; set TRIANFLOW_DATA")
+    kind = "quick" if args.quick else "full"
+    table, depths = [["flow", *(column.title for column in _FLOW)]], {}
+    for place, weights in enumerate(args.weights):
+        loaded = load_weights(weights)
+        card: dict[str, Any] = loaded.card
+        digest = str(card.get("sha256") or hashlib.sha256(Path(weights).read_bytes()).hexdigest())[:12]
+        for row in args.rows:
+            if (row == "dis" and place) or (row != "dis" and loaded.flow is None):
+                continue
+            mark = "dis" if row == "dis" else f"{row}-{digest}"
+            file = STATE / f"{mark}-{kind}.json"
+            parts = flow_parts(estimator_of(row, weights), args.data, Path("runs/cache/release"), args.quick)
+            cells = flow_cells(measured(parts, file))
+            table.append([row if row == "dis" else f"{row}, {loaded.name}", *cells])
+            if args.log:
+                data_words = ", ".join(card.get("data", [])) or "-"
+                facts = [data_words, str(card.get("steps", "-")), "x".join(map(str, card.get("size", ["-"])))]
+                append(LOG, args.log, ["-"] * 3 if row == "dis" else facts, f"{row} {kind}", cells)
+        if loaded.depth is not None:
+            network = learned_depth(NetworkConfig(weights=weights))
+            parts = depth_parts(network, weights, args.data, args.quick)
+            depths[loaded.name] = measured(parts, STATE / f"depth-{digest}-{kind}.json")
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+    print("\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in table))
+    print("07/1 and the like: rotation °/direction °/pixels within 1 px of the true epipolar line %")
+    if depths:
+        print("\n" + depth_table(depths))
+
+
+if __name__ == "__main__":
+    main()
