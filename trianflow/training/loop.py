@@ -34,7 +34,7 @@ from trianflow.training.loading import open_pairs, training_loader, validation_b
 from trianflow.training.log import RunLog, TrainingProgress
 from trianflow.training.photometric_validation import PHOTOMETRIC_FIGURES, validate_photometric
 from trianflow.training.pictures import training_picture
-from trianflow.training.processes import everywhere, first_on_each_machine, require_same, together
+from trianflow.training.processes import everywhere, first_on_each_machine, leave, require_same, together
 from trianflow.training.run_folder import LAST, RunFolder, weight_card
 from trianflow.training.state import RunState
 from trianflow.training.stopping import Stopping
@@ -96,10 +96,10 @@ class Trainer:
         self._stopping = Stopping(minutes)
         self.fabric = make_fabric(config)
         self.fabric.launch()
-        if config.batch_size % self.fabric.world_size:
-            raise UsageError(f"batch_size {config.batch_size} cannot be shared by {self.fabric.world_size} processes")
         self._plain = config.model_dump(mode="json") | {"overfit": overfit}
         with together(self.fabric):
+            if config.batch_size % (number := self.fabric.world_size):
+                raise UsageError(f"batch_size {config.batch_size} cannot be shared by {number} processes")
             self.folder.create()
             self._checkpoint = self.folder.load(self._plain)
         self.train_pairs: PairDataset
@@ -251,6 +251,7 @@ class Trainer:
 
     def _give_up(self, batch: PairBatch) -> None:
         path = self.folder.dump(batch, self.fabric.global_rank)
+        leave(self.fabric)
         raise TrianflowError(
             f"no finite gradient in {self._state.skipped_in_a_row} steps in a row: look at the batch in {path},"
             f" or lower the learning rate; the last saved state, if any, is {self.folder.path / LAST}"

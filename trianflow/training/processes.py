@@ -25,7 +25,7 @@ def everywhere(fabric: Fabric, fine: bool) -> bool:
 
 @contextmanager
 def together(fabric: Fabric) -> Iterator[None]:
-    """What some of the processes do while the others wait; an error of one ends all.
+    """What some of the processes do while the others wait; an error of one ends all, and the connection with them.
 
     Raises:
         TrianflowError: on the processes whose own part went well, where another's did not.
@@ -35,11 +35,10 @@ def together(fabric: Fabric) -> Iterator[None]:
         yield
     except Exception as error:
         failure = error
-    fine = everywhere(fabric, failure is None)
-    if failure is not None:
-        raise failure
-    if not fine:
-        raise TrianflowError("another process of this run failed; its message says why")
+    if everywhere(fabric, failure is None):
+        return
+    leave(fabric)
+    raise failure or TrianflowError("another process of this run failed; its message says why")
 
 
 def first_on_each_machine(fabric: Fabric, work: Callable[[], T]) -> T:
@@ -58,7 +57,10 @@ def first_on_each_machine(fabric: Fabric, work: Callable[[], T]) -> T:
 
 
 def leave(fabric: Fabric) -> None:
-    """End the connection to the other processes, after the last thing done together: its threads may not outlive it."""
+    """End the connection to the other processes, after the last thing done together: its threads may not outlive it.
+
+    A process that ends while they run is aborted by the C++ library.
+    """
     if fabric.world_size > 1 and torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
@@ -76,6 +78,7 @@ def require_same(fabric: Fabric, values: Sequence[int], what: str) -> None:
     largest = fabric.all_reduce(own.clone(), reduce_op="max")
     assert isinstance(largest, torch.Tensor)
     if not everywhere(fabric, bool((largest == own).all())):
+        leave(fabric)
         raise UsageError(
             f"the processes differ in {what}: give all machines the same --out on a shared disk, and the same data"
         )
