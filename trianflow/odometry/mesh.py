@@ -92,13 +92,15 @@ class MeshWriter:
             TrianflowError: no depth was known, its unit does not relate to the trajectory's, no surface was found,
                 or the file cannot be written.
         """
+        place, K = self._rows.placement(run, odometry), odometry.camera.K().numpy()
+        # depth of flow is in units of the step to the next key frame: the last one may have none
+        self._kept = [kept for kept in self._kept if kept.key + kept.of_flow < len(place.T_wc)]
         if not self._kept:
             raise TrianflowError(f"{self.path}: no mesh: nothing was seen from places far enough apart")
         measured = not all(kept.of_flow for kept in self._kept)
         if measured and odometry.metric.carries and not odometry.metric.known:
             raise TrianflowError(f"{self.path}: no mesh: how depth scales the trajectory has not become known")
-        place, K = self._rows.placement(run, odometry), odometry.camera.K().numpy()
-        medians = [kept.median * _unit(kept, place) for kept in self._kept if kept.key < len(place.T_wc)]
+        medians = [kept.median * _unit(kept, place) for kept in self._kept]
         grid = fuse_depth(lambda: self._views(place), K, float(np.median(medians)))
         save_mesh(self.path, grid)
         self._file.close()
@@ -122,8 +124,6 @@ class MeshWriter:
 
     def _views(self, place: Placement) -> Iterator[DepthView]:
         for kept in self._kept:
-            if kept.key >= len(place.T_wc):
-                continue
             self._file.seek(kept.begin)
             image, depth = (_decoded(self._file.read(size)) for size in (kept.picture, kept.depth))
             T_kc = kept.T_kc.copy()
