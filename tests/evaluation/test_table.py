@@ -38,6 +38,12 @@ def test_csv_keeps_all_digits() -> None:
     assert rows[2]["source"] == "CVPR 2020, table 1"
 
 
+def test_csv_has_counts_without_a_point() -> None:
+    columns = (Column("images", "images", 0), Column("epe", "EPE", 2))
+    rows = (Row("ours", {"images": 40.0, "epe": 2.0}), Row("median", {"images": 40.5, "epe": 2.0}))
+    assert Table("method", columns, rows).csv().splitlines()[1:] == ["ours,40,2.0,", "median,40.5,2.0,"]
+
+
 def test_latex_escapes() -> None:
     lines = Table("method", COLUMNS, (OURS, PAPER)).latex().splitlines()
     assert lines[0] == r"\begin{tabular}{lrr}"

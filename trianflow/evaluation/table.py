@@ -79,9 +79,9 @@ class Table:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(head)
         for row in self.rows:
-            values = [row.values.get(column.key) for column in self.columns]
-            values += [row.spread.get(column.key) for column in spreads]
-            writer.writerow([row.name, *("" if value is None else repr(float(value)) for value in values), row.source])
+            values = [_exact(row.values.get(column.key), column) for column in self.columns]
+            values += [_exact(row.spread.get(column.key), column) for column in spreads]
+            writer.writerow([row.name, *values, row.source])
         return out.getvalue()
 
     def latex(self) -> str:
@@ -118,6 +118,13 @@ class Table:
         ]
         split = [bool(row.source) for row in self.rows]
         return [c for c, p in zip(cells, split) if not p], [c for c, p in zip(cells, split) if p]
+
+
+def _exact(value: float | None, column: Column) -> str:
+    if value is None:
+        return ""
+    whole = column.digits == 0 and float(value).is_integer()  # a count
+    return str(int(value)) if whole else repr(float(value))
 
 
 def _cell(row: Row, column: Column, digits: int) -> str:
