@@ -13,6 +13,7 @@ with 1 where a claim does not hold, with 3 where it was stopped.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -65,7 +66,8 @@ def judge(methods: Mapping[str, Method], figures: Mapping[str, Mapping[str, floa
     def less(key: str, better: str, worse: str) -> bool:
         return figures[better][key] < figures[worse][key]
 
-    scales = {name: [y for _, y in learning_curve(methods[name], "inverse_depth")] for name in METHODS[:2]}
+    curves = {name: learning_curve(methods[name], "inverse_depth") for name in METHODS[:2]}
+    scales = {name: [y for _, y in curve] or [math.nan] for name, curve in curves.items()}
     baseline, normalized = (scales[name] for name in METHODS[:2])
     claims = [
         Claim(
@@ -73,7 +75,7 @@ def judge(methods: Mapping[str, Method], figures: Mapping[str, Mapping[str, floa
             "mean inverse depth, first and last validation: "
             + ", ".join(f"{name} {x[0]:.3g} -> {x[-1]:.3g}" for name, x in scales.items())
             + f"; AbsRel {compared('abs_rel', *METHODS[:2])}",
-            baseline[-1] < _COLLAPSED * _BEGIN and normalized[-1] > _COLLAPSED * normalized[0],
+            baseline[-1] < _COLLAPSED * _BEGIN and normalized[-1] > _COLLAPSED * _BEGIN,
         ),
         Claim(
             "minimum and auto-mask beat the average where things hide and move (Monodepth2)",
@@ -106,11 +108,16 @@ def judge(methods: Mapping[str, Method], figures: Mapping[str, Mapping[str, floa
     return claims
 
 
-def report(out: Path, claims: Sequence[Claim]) -> str:
-    """The report as Markdown, also written to the folder."""
+def report(out: Path, claims: Sequence[Claim], methods: Sequence[Method]) -> str:
+    """The report as Markdown, with what each method has trained, also written to the folder."""
+    from trianflow.training.compare import spent
+
     rows = [f"| {claim.text} | {claim.figures} | {'holds' if claim.holds else 'FAILS'} |" for claim in claims]
     table = (out / "table.txt").read_text()
-    text = "\n".join(["| claim | figures | |", "|---|---|---|", *rows, "", "```", table.rstrip(), "```", ""])
+    trained = {method.name: spent(method) for method in methods}
+    steps = ", ".join(f"{name} {x.steps} in {x.minutes:.1f} minutes" for name, x in trained.items())
+    lines = ["| claim | figures | |", "|---|---|---|", *rows, "", f"Steps of training: {steps}.", ""]
+    text = "\n".join([*lines, "```", table.rstrip(), "```", ""])
     (out / "report.md").write_text(text)
     return text
 
@@ -138,7 +145,7 @@ def main() -> int:
     if missing:
         sys.exit(f"{args.out}: not scored yet: {', '.join(missing)}")
     claims = judge(methods, {name: score.figures() for name, score in scores.items() if score is not None})
-    print(report(args.out, claims))
+    print(report(args.out, claims, list(methods.values())))
     return 0 if all(claim.holds for claim in claims) else 1
 
 

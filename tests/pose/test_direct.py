@@ -21,6 +21,7 @@ from trianflow.geometry.inverse_depth import see
 from trianflow.geometry.sampson import rotation_exp
 from trianflow.odometry.direct_motion import direct_motion
 from trianflow.odometry.preparation import Prepared
+from trianflow.pose import direct
 from trianflow.pose.direct import Alignment, AlignmentStatus, align
 
 STREET, ROOM = Camera.from_fov(416, 128, 80.0), Camera.from_fov(320, 240, 70.0)
@@ -159,6 +160,25 @@ def test_unlike_images_diverge_or_stay() -> None:
     found = align(image_a, image_b, torch.ones(1, 1, 48, 64), K, iterations=5)
     assert found.T_ba.isfinite().all()
     assert not (found.status == AlignmentStatus.CONVERGED).any()
+
+
+def test_what_coarse_levels_find_outlives_a_finest_one_that_errs(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = rendered("street", "driving", 10.0, 1)
+    whole = aligned(pair)
+    solve = direct._align_level
+
+    def spoiled(level, T_ba, huber, iterations):
+        moved, still, sound = solve(level, T_ba, huber, iterations)
+        if level.image_a.shape[-1] == pair.image_a.shape[-1]:
+            moved = moved @ pose_matrix(torch.eye(3)[None], torch.tensor([[0.3, 0.0, 0.0]])).to(moved)
+        return moved, still, sound
+
+    monkeypatch.setattr(direct, "_align_level", spoiled)
+    found = aligned(pair)
+    assert int(found.status) == AlignmentStatus.UNFINISHED
+    assert found.found.all()
+    assert errors(found.T_ba[0], pair.T_ba[0])[1] < 0.1
+    assert errors(whole.T_ba[0], pair.T_ba[0])[1] < 0.1
 
 
 def test_a_start_that_looks_away() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from trianflow.data.pairs.dataset import PairDataset
 from trianflow.data.pairs.drives import RenderedDrives
 from trianflow.data.synthetic import camera_path, make_scene, render
 from trianflow.geometry.camera import Camera, invert_pose
+from trianflow.geometry.sampson import rotation_exp
 from trianflow.pose.posenet import PoseEstimate
 from trianflow.systems.photometric import Photometric
 from trianflow.systems.photometric_config import PhotometricConfig, PhotometricWeights
@@ -210,8 +212,35 @@ def test_alignment_finds_the_pose_and_teaches_depth(street: PairBatch, poses: tu
         assert isinstance(gradient, Tensor)
         assert gradient.isfinite().all()
         assert gradient.any()
-        T_ba = system.estimate_pose(street.image_a, street.image_b, street.K)
+        T_ba, _ = system.estimate_pose(street.image_a, street.image_b, street.K)
         torch.testing.assert_close(T_ba, poses[0], rtol=0, atol=0.05)
+
+
+def test_an_alignment_that_finds_nothing_says_so(street: PairBatch, poses: tuple[Tensor, Tensor]) -> None:
+    blank = torch.full_like(street.image_a, 0.5)
+    for alignment, expected in (("identity", [True, False]), ("network", [True, True])):
+        system = system_of(street, poses[:1], scales=1, alignment=alignment)
+        pairs = ((street.image_a, street.image_b), (blank, blank))
+        assert [bool(system.estimate_pose(*pair, street.K)[1]) for pair in pairs] == expected
+
+
+def test_the_mean_of_the_auto_mask_is_over_the_views_that_see(street: PairBatch, poses: tuple[Tensor, Tensor]) -> None:
+    """A view that looks away has no say in what counts as unmoved: the mask is that of the other view alone."""
+    away = torch.eye(4)[None].clone()
+    away[:, :3, :3] = rotation_exp(torch.tensor([0.0, math.pi, 0.0]))
+    both = system_of(street, (poses[0], away), scales=1, auto_mask=True)
+    one = system_of(street, poses[:1], scales=1, auto_mask=True)
+    calm = replace(street, image_c=street.image_a)  # which would make everything unmoved
+    alone = replace(street, image_c=None, input_c=None)
+    assert photometric(both, calm) == pytest.approx(photometric(one, alone), rel=1e-5)
+
+
+def test_masks_see_all_depths_in_one_unit(street: PairBatch) -> None:
+    system = Photometric(PhotometricConfig(pose="plain", normalize_depth=True))
+    a, b = torch.rand(2, 1, 1, 8, 12, generator=torch.Generator().manual_seed(0)).unbind()
+    depth_a, depth_b = 1 / system.inverse_depth(a), system._depth_of_other(b, a)
+    ratio = system.raw_inverse_depth(b) / system.raw_inverse_depth(a)
+    torch.testing.assert_close(depth_a / depth_b, ratio)
 
 
 def test_explanation_scales_the_error_and_costs(street: PairBatch, poses: tuple[Tensor, Tensor]) -> None:
@@ -329,7 +358,7 @@ def test_a_pair_is_a_triple_without_the_frame_before(drives: PairBatch) -> None:
     pair = replace(drives, image_c=None, input_c=None, lengths=drives.lengths[:, :1])
     with torch.no_grad():
         assert system(pair, WEIGHTS[1]).total.isfinite()
-        T_ba = system.estimate_pose(drives.image_a, drives.image_b, drives.K)
+        T_ba, _ = system.estimate_pose(drives.image_a, drives.image_b, drives.K)
     assert T_ba.shape == (3, 4, 4)
 
 
@@ -339,6 +368,7 @@ def test_a_pair_is_a_triple_without_the_frame_before(drives: PairBatch) -> None:
         ({}, {"photometric": 1, "explainability": 0.2}, "explain and a weight"),
         ({"pose": "plain", "explain": True}, {"photometric": 1}, "explain and a weight"),
         ({"normalize_depth": True}, {"photometric": 1, "velocity": 1}, "takes the unit away"),
+        ({"normalize_depth": True}, {"photometric": 1, "disparity": 1}, "the mean that normalize_depth takes away"),
         ({}, {"photometric": 0, "smooth": 1}, "nothing teaches"),
         ({}, {"photometric": 1, "rigid_flow": 1}, "set pose to flow"),
     ],
@@ -346,5 +376,7 @@ def test_a_pair_is_a_triple_without_the_frame_before(drives: PairBatch) -> None:
 def test_what_does_not_go_together_is_refused(config: dict, weights: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         PhotometricConfig(**config).require(PhotometricWeights(**weights))
+    with pytest.raises(ValueError, match="asks none"):
+        PhotometricConfig(pose="plain", explain=True, alignment="identity")
     with pytest.raises(ValueError, match="plain pose network"):
         PhotometricConfig(pose="resnet18", explain=True)

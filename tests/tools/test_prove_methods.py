@@ -35,6 +35,11 @@ def write(out: Path, name: str, abs_rel: float, on_movers: float, motion: float,
     (out / name / "scores.json").write_text(json.dumps(values))
 
 
+def write_scales(out: Path, name: str, *scales: float) -> None:
+    rows = "".join(f"{60 * n},{scale}\n" for n, scale in enumerate(scales, 1))
+    (out / name / "photometric" / "validation.csv").write_text("seconds,inverse_depth\n" + rows)
+
+
 def made_up(out: Path) -> None:
     """Results in which every claim holds."""
     for name in ("ddvo_baseline", "ddvo_posecnn", "monodepth2_average", "instadm_rigid"):
@@ -42,9 +47,8 @@ def made_up(out: Path) -> None:
     write(out, "monodepth2", 0.2, 0.4, 2.0, [0.2, 0.5, 0.9])
     write(out, "instadm", 0.3, 0.5, 1.5, [0.2, 0.5, 0.9])
     write(out, "trianflow", 0.3, 0.6, 2.0, [0.1, 0.15, 0.2])
-    for name, scales in (("ddvo_baseline", (4.0, 0.3)), ("ddvo_posecnn", (5.0, 4.5))):
-        rows = "".join(f"{60 * n},{scale}\n" for n, scale in enumerate(scales, 1))
-        (out / name / "photometric" / "validation.csv").write_text("seconds,inverse_depth\n" + rows)
+    write_scales(out, "ddvo_baseline", 4.0, 0.3)
+    write_scales(out, "ddvo_posecnn", 5.0, 4.5)
     (out / "table.txt").write_text("method AbsRel\n")
 
 
@@ -64,3 +68,42 @@ def test_claims_hold_or_fail(tool: ModuleType, tmp_path: Path, capsys: pytest.Ca
     (out / "trianflow" / "scores.json").unlink()
     with pytest.raises(SystemExit, match="not scored yet: trianflow"):
         tool.main()
+
+
+def verdicts(tool: ModuleType, capsys: pytest.CaptureFixture[str]) -> list[bool]:
+    assert tool.main() == 1
+    return ["holds" in line for line in capsys.readouterr().out.splitlines() if "holds |" in line or "FAILS |" in line]
+
+
+@pytest.mark.parametrize(
+    ("name", "scales"),
+    [("ddvo_baseline", (4.0, 2.6)), ("ddvo_posecnn", (0.02, 0.015)), ("ddvo_baseline", ()), ("ddvo_posecnn", ())],
+)
+def test_depth_normalisation_is_judged_by_the_scale_of_untrained_networks(
+    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, scales: tuple[float, ...]
+) -> None:
+    """The baseline keeps its scale; the other has lost it before it was first looked at; nothing was looked at."""
+    made_up(tmp_path / "out")
+    write_scales(tmp_path / "out", name, *scales)
+    assert verdicts(tool, capsys) == [False, True, True, True, True]
+
+
+@pytest.mark.parametrize(("on_movers", "motion"), [(0.7, 1.5), (0.5, 2.1)])
+def test_motions_of_objects_have_to_be_worth_something_in_both(
+    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], on_movers: float, motion: float
+) -> None:
+    made_up(tmp_path / "out")
+    write(tmp_path / "out", "instadm", 0.3, on_movers, motion, [0.2, 0.5, 0.9])
+    assert verdicts(tool, capsys) == [True, True, False, True, True]
+
+
+def test_the_report_says_how_many_steps(
+    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trianflow.training import compare
+
+    made_up(tmp_path / "out")
+    monkeypatch.setattr(compare, "spent", lambda method: compare.Spent(len(method.name), 15.02))
+    assert tool.main() == 0
+    said = capsys.readouterr().out
+    assert "Steps of training: ddvo_baseline 13 in 15.0 minutes, ddvo_posecnn 12 in 15.0 minutes" in said

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,17 +15,20 @@ import pytest
 import torch
 
 from tests.systems.known_networks import KnownDepth, KnownFlow, batch_of
+from tests.training.small_runs import dataset
 from trianflow.cli import compare as command
 from trianflow.data.pairs.config import DataConfig, DriveSource
+from trianflow.data.pairs.dataset import PairDataset
+from trianflow.data.pairs.sources import RawPair
 from trianflow.data.synthetic import camera_path, make_scene, render_pairs
 from trianflow.errors import UsageError
 from trianflow.geometry.camera import Camera
 from trianflow.systems.estimate import estimate_pair
 from trianflow.systems.trianflow import TrianFlow
 from trianflow.training import compare as module
-from trianflow.training import held_out
-from trianflow.training.compare import compare, comparison_table, learning_curve
-from trianflow.training.held_out import held_out_pairs
+from trianflow.training import held_out, loop
+from trianflow.training.compare import compare, comparison_table, learning_curve, read_score, spent, train_method
+from trianflow.training.held_out import HeldOutScore, held_out_pairs
 from trianflow.training.loop import Trainer
 from trianflow.training.methods import Budget, read_methods
 from trianflow.training.state import RunState
@@ -63,6 +68,19 @@ def files(tmp_path: Path) -> list[Path]:
     return [tmp_path / "a.yaml", tmp_path / "b.yaml"]
 
 
+@pytest.fixture
+def small_data(
+    small_networks: None, raw_pairs: list[RawPair], monkeypatch: pytest.MonkeyPatch
+) -> tuple[PairDataset, PairDataset]:
+    """Pairs for b with small networks, which begin with nothing but must have something to begin with."""
+
+    def initialize(system: Any, init: str | None) -> None:
+        assert init is None or Path(init).is_file()
+
+    monkeypatch.setattr(loop, "initialize", initialize)
+    return dataset(raw_pairs), dataset(raw_pairs[:3], None, 0)
+
+
 @pytest.mark.slow
 def test_all_methods_have_the_same_steps_and_are_scored(files: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
@@ -92,20 +110,110 @@ def test_all_methods_have_the_same_steps_and_are_scored(files: list[Path], tmp_p
         compare(read_methods(files, out, []), Budget(None, 5), out, True)
 
 
-def test_time_is_shared_by_the_stages(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_is_shared_by_the_stages(
+    files: list[Path], small_data: tuple[PairDataset, PairDataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has all of its time, also where its networks take long to build; once it is spent, nothing is done."""
     given: list[float] = []
-    real = module.Trainer
 
-    def trainer(*args: Any, **kwargs: Any) -> Trainer:
-        given.append(kwargs["minutes"])
-        return real(*args, **kwargs | {"minutes": 1e-9})
+    class Slow(Trainer):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            given.append(60 * kwargs["minutes"])
+            time.sleep(0.4)
 
-    monkeypatch.setattr(module, "Trainer", trainer)
-    monkeypatch.setattr(module, "_TO_SPARE", 1e9)
-    monkeypatch.setattr(module, "_seconds_spent", lambda folder: 0.0)
+    monkeypatch.setattr(module, "Trainer", Slow)
+    monkeypatch.setattr(module, "_TO_SPARE", 0.1)
+    (method,) = read_methods(files[1:], tmp_path / "out", [])
+    assert train_method(method, Budget(0.8 / 60, None), small_data, True) is not None
+    assert given == pytest.approx([0.6, 0.2])
+    for stage, share in (("flow", 0.6), ("depth", 0.2)):
+        state = torch.load(method.stage_folder(stage) / "last.ckpt", weights_only=True)
+        assert state["seconds"] >= share - 1e-6
+    before = spent(method)
+    assert before.minutes >= 0.8 / 60 - 1e-6
+    assert train_method(method, Budget(0.8 / 60, None), small_data, True) is not None
+    assert spent(method) == before
+
+
+def test_a_stage_without_time_makes_a_step(
+    files: list[Path], small_data: tuple[PairDataset, PairDataset], tmp_path: Path
+) -> None:
+    (method,) = read_methods(files[1:], tmp_path / "out", [])
+    for _ in range(2):
+        assert train_method(method, Budget(1e-6, None), small_data, True) is not None
+        assert spent(method).steps == 2
+
+
+def test_a_signal_is_told_from_the_end_of_time(
+    files: list[Path],
+    raw_pairs: list[RawPair],
+    small_data: tuple[PairDataset, PairDataset],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_TO_SPARE", 0.0)
+    (method,) = read_methods(files[1:], tmp_path / "out", [])
+    seen: list[int] = []
+
+    def ask(number: int) -> None:
+        seen.append(number)
+        if len(seen) == 3:  # the first pair of step 2
+            signal.raise_signal(signal.SIGINT)
+
+    assert train_method(method, Budget(1.0, None), (dataset(raw_pairs, ask), small_data[1]), True) is None
+    assert spent(method).steps == 2
+    assert train_method(method, Budget(1e-6, None), small_data, True) is not None
+    assert spent(method).steps == 3, "of flow nothing is left, of depth a step"
+
+
+def test_other_settings_and_damage_are_told_in_the_words_of_the_command(
+    files: list[Path], small_data: tuple[PairDataset, PairDataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "open_pairs", lambda *args: small_data)
+    monkeypatch.setattr(module, "held_out_pairs", lambda *args: {1: small_data[1]})
+    monkeypatch.setattr(module, "score_held_out", lambda *args: HeldOutScore({"abs_rel": 0.5}, {}, {}))
+    out, budget = tmp_path / "out", Budget(None, 4)
+    outcomes = compare(read_methods(files[1:], out, []), budget, out, True)
+    assert outcomes[0].spent == spent(outcomes[0].method)
+    assert outcomes[0].spent.steps == 4
+    with pytest.raises(UsageError) as raised:
+        compare(read_methods(files[1:], out, ["seed=3"]), budget, out, True)
+    folder = out / "b"
+    what = f"{folder / 'flow'} holds a run with other settings (seed)"
+    assert str(raised.value) == f"{what}: give another --out, or remove {folder}"
+    (folder / "flow" / "last.ckpt").write_text("no checkpoint")
+    (outcome,) = compare(read_methods(files[1:], out, []), budget, out, True)
+    assert outcome.problem.endswith(f"; remove {folder} to begin anew")
+    assert (outcome.score, outcome.spent) == (None, None)
+
+
+def test_scores_of_other_pairs_are_not_shown(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int] = []
+
+    def score(system: Any, pairs: Any, limit: int, size: int) -> HeldOutScore:
+        measured.append(limit)
+        return HeldOutScore({"abs_rel": float(limit)}, {}, {})
+
+    monkeypatch.setattr(module, "train_method", lambda *args: "a system")
+    monkeypatch.setattr(module, "score_held_out", score)
     out = tmp_path / "out"
-    compare(read_methods(files, out, []), Budget(8.0, None), out, True)
-    assert given == pytest.approx([8.0, 6.0, 2.0])
+    (out / "a").mkdir(parents=True)
+
+    def shown(limit: int) -> float:
+        (outcome,) = compare(read_methods(files[:1], out, [f"val_pairs={limit}"]), Budget(1.0, None), out, True)
+        assert outcome.score == read_score(outcome.method)
+        assert outcome.score is not None
+        return outcome.score.depth["abs_rel"]
+
+    assert [shown(limit) for limit in (4, 4, 3)] == [4, 4, 3]
+    assert measured == [4, 3]
+    values = json.loads((out / "a" / "scores.json").read_text())
+    del values["measure"]  # as older versions left it
+    (out / "a" / "scores.json").write_text(json.dumps(values))
+    assert shown(2) == 3
 
 
 def test_with_a_budget_of_time_the_rate_falls_by_the_pace(
@@ -133,6 +241,8 @@ def test_a_method_that_fails_leaves_the_others_alone(
     assert "nowhere.safetensors" in found["failed"]["a"]
     assert found["methods"]["a"] is None
     assert found["methods"]["b"]["abs_rel"] > 0
+    assert found["training"]["a"] is None
+    assert found["training"]["b"]["steps"] == 3
     assert "a failed: " in (out / "table.txt").read_text()
     for name in ("table.csv", "learning.png", "poses.png"):
         assert (out / name).stat().st_size > 0
@@ -151,6 +261,15 @@ def test_what_cannot_be_compared(files: list[Path], tmp_path: Path) -> None:
     other.write_text(files[1].read_text().replace("size: [64, 64]", "size: [96, 64]"))
     with pytest.raises(UsageError, match=r"a and c differ in data\.size"):
         read_methods([files[0], other], tmp_path, [])
+    for key, settings in (
+        ("val_pairs", "val_pairs: 3"),
+        ("seed", "seed: 3"),
+        (r"data\.flip", "data: {flip: 0}"),
+        (r"data\.min_motion", "data: {min_motion: 0.1}"),
+    ):
+        other.write_text(f"base: b.yaml\n{settings}\n")
+        with pytest.raises(UsageError, match=rf"a and c differ in {key}: give one {key}=\.\.\. for all of them"):
+            read_methods([files[0], other], tmp_path, [])
     with pytest.raises(UsageError, match="two configurations are called a"):
         read_methods([files[0], files[0]], tmp_path, [])
     with pytest.raises(UsageError, match="nothing to compare on"):
@@ -180,6 +299,8 @@ def test_scores_of_known_estimates() -> None:
     assert wrong.translation == pytest.approx(0.5)
     lost = held_out._pose_score(estimated, true, ~known, scale)
     assert (lost.direction, lost.solved) == (90, 0)
+    unmoved = held_out._pose_score(np.tile(np.eye(4), (20, 1, 1)), true, known, scale)
+    assert (unmoved.direction, unmoved.translation) == (90, 1)
 
 
 def test_objects_are_measured_in_the_scale_of_the_whole_image() -> None:

@@ -87,6 +87,14 @@ def test_a_run_leaves_tables_and_weights(finished: Path) -> None:
     assert (depth > 0).all()
 
 
+def test_alignment_without_a_pose_network_leaves_none(drives: RenderedDrives, tmp_path: Path) -> None:
+    words = ("photometric.system.alignment=identity", "photometric.steps=1")
+    assert run(tmp_path, drives, *words).finished
+    weights = load_weights(tmp_path / "photometric.safetensors")
+    assert weights.pose is None
+    assert isinstance(weights.depth, DispNet)
+
+
 def test_figures_of_known_networks(drives: RenderedDrives, monkeypatch: pytest.MonkeyPatch) -> None:
     """Depth in another unit, and a pose of half the length in it, turned by a degree."""
     batch = collate([PairDataset([drives], SIZE, 0)[0]])
@@ -100,7 +108,7 @@ def test_figures_of_known_networks(drives: RenderedDrives, monkeypatch: pytest.M
     turn[:3, :3] = rotation_exp(torch.tensor([0.0, 0.0, math.radians(1.0)], dtype=torch.float64))
     T_ba = turn @ batch.truth.T_ba
     T_ba[:, :3, 3] *= 0.5
-    monkeypatch.setattr(system, "estimate_pose", lambda *images: T_ba.float())
+    monkeypatch.setattr(system, "estimate_pose", lambda *images: (T_ba.float(), torch.ones(1, dtype=torch.bool)))
     found = validate_photometric(system, [batch], torch.device("cpu"))
     assert found["rotation"] == pytest.approx(1.0, abs=1e-3)
     t, truth = T_ba[0, :3, 3], batch.truth.T_ba[0, :3, 3]

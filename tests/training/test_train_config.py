@@ -82,6 +82,8 @@ def test_published_stages() -> None:
         ("stages.depth={train: [flow], losses: {triangulation: 0}}", "no loss reaches it"),
         ("stages.flow.losses={pixel: 0, ssim: 0, flow_smooth: 0}", "all losses have weight zero"),
         ("stages.flow.losses={truth: 1}", "losses.truth needs true flow"),
+        ("photometric={losses: {velocity: 1}}", "losses.velocity needs to know how fast the camera was"),
+        ("photometric={system: {pose: flow}}", "pose: flow has no flow to learn from"),
         ("precision=fp16", "precision: 'fp16' is unknown; take .*'bf16-mixed'"),
         ("accelerator=gpu", "accelerator: 'gpu' is unknown; take .*'cuda'"),
         ("batch_size=0", "batch_size: 0 is not above 0"),

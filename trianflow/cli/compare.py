@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from trianflow.errors import TrianflowError, UsageError
@@ -14,7 +15,8 @@ _DESCRIPTION = """\
 Train each configuration for the same budget on the same data, score all of them on the pairs that were held out, and
 write into the output folder:
   table.txt, table.csv  depth errors, also on objects with instance masks (and how far off the motion of their pixels
-                        is), and pose errors at the frame distance of training and three times that
+                        is), pose errors at the frame distance of training and three times that, and the steps and
+                        minutes of training
   learning.png          error and scale of depth by the minutes of training
   poses.png             pose errors by the distance of the frames
   NAME/                 of each configuration, for each of its stages a run as `trianflow train` leaves it
@@ -53,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         0 where all methods are trained and scored, 1 where one failed, 3 where it was stopped before.
 
     Raises:
-        UsageError: a configuration or budget that cannot be right, data that differ.
+        UsageError: a configuration or budget that cannot be right, data that differ, a folder of another comparison.
         TrianflowError: data that cannot be read, a folder that cannot be written.
     """
     files = [word for word in args.configs if "=" not in word or Path(word).is_file()]
@@ -82,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
     _plot(outcomes, out)
     if args.json:
         scored = {o.method.name: None if o.score is None else o.score.figures() for o in outcomes}
-        print(json.dumps({"methods": scored, "failed": failed}, indent=2))
+        training = {o.method.name: None if o.spent is None else asdict(o.spent) for o in outcomes}
+        print(json.dumps({"methods": scored, "training": training, "failed": failed}, indent=2))
     else:
         print(text)
     finished = len(outcomes) == len(methods) and all(o.finished for o in outcomes)

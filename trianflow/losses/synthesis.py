@@ -93,8 +93,8 @@ def masked_share(error: Tensor, seen: Tensor, kept: Tensor | None) -> Tensor:
         kept: the same; None keeps all.
 
     Returns:
-        `(B,)`: a view that keeps next to nothing teaches next to nothing, and one that loses sight of pixels gains
-        nothing by it; 0 where nothing is seen.
+        `(B,)`: a view that keeps next to nothing teaches next to nothing. Pixels out of sight have no say, so the mean
+        falls where bad ones leave the view; 0 where nothing is seen.
     """
     used = seen if kept is None else seen & kept
     share = item_mean(seen.to(error.dtype))

@@ -32,9 +32,9 @@ class AlignmentStatus(IntEnum):
     """How an alignment ended."""
 
     CONVERGED = 0
-    UNFINISHED = 1  # better than the start, but still moving
+    UNFINISHED = 1  # no worse than the start, but still moving
     TOO_FEW_PIXELS = 2  # with depth in view of both cameras, or too little texture
-    DIVERGED = 3  # no better than the start
+    DIVERGED = 3  # worse than the start
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Alignment:
 
     @property
     def found(self) -> Tensor:
-        """`(B,)` bool: the pose is better than the start."""
+        """`(B,)` bool: there is a pose, with an error at most 5 % above that of the start."""
         return self.status <= AlignmentStatus.UNFINISHED
 
 
@@ -206,8 +206,8 @@ def align(
 
     Args:
         image_a, image_b: `(B, C, H, W)` in [0, 1], finite.
-        depth_a: `(B, 1, H, W)` along z; unknown where not positive or NaN, infinite for the sky. Pixels beside a jump
-            of more than a tenth are left out.
+        depth_a: `(B, 1, H, W)` along z; unknown where not positive or NaN, infinite for the sky. Pixels with depths
+            within three by three pixels that differ by more than a factor of 1.3 are left out.
         K: `(B, 3, 3)` or `(3, 3)`.
         start_T_ba: `(B, 4, 4)` in the unit of the depth; the identity by default.
         levels: of the pyramid, the full size included (paper: 5); those below 12 pixels are left out.
@@ -235,7 +235,7 @@ def align(
         begin, _ = _error(pyramid[0], start, huber)
         error, share = _error(pyramid[0], T_ba, huber)
         status = torch.where(still & better, AlignmentStatus.CONVERGED, AlignmentStatus.UNFINISHED)
-        status = torch.where(better & (error <= _WORSE * begin + 1e-9), status, AlignmentStatus.DIVERGED)
+        status = torch.where(error <= _WORSE * begin + 1e-9, status, AlignmentStatus.DIVERGED)
         status = torch.where(sound & (share > _FEWEST), status, AlignmentStatus.TOO_FEW_PIXELS)
         found = status <= AlignmentStatus.UNFINISHED
         error, share = (torch.where(found, x, y) for x, y in zip((error, share), _error(pyramid[0], start, huber)))

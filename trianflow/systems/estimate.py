@@ -47,9 +47,9 @@ def estimate_pair(system: TrianFlow | Photometric | InstaDM, batch: PairBatch) -
     K = batch.K.to(disparity)
     if not isinstance(system, TrianFlow):
         depth = 1 / system.inverse_depth(disparity)
-        T_ba = system.estimate_pose(batch.image_a, batch.image_b, batch.K)
+        T_ba, known = system.estimate_pose(batch.image_a, batch.image_b, batch.K)
         moved = system.flow_of(batch, depth, T_ba) if isinstance(system, InstaDM) else rigid_flow(depth, T_ba, K)
-        return PairEstimate(depth, T_ba.double(), torch.ones_like(T_ba[:, 0, 0], dtype=torch.bool), moved)
+        return PairEstimate(depth, T_ba.double(), known, moved)
     depth = disparity_to_depth(disparity)
     flow = system.flow(batch.image_a, batch.image_b, 1)[0]
     found = solve_geometry(flow, K, system.config.geometry, 0)

@@ -141,9 +141,14 @@ class InstaDM(nn.Module):
 
     raw_inverse_depth = inverse_depth  # nothing is normalised
 
-    def estimate_pose(self, image_a: Tensor, image_b: Tensor, K: Tensor) -> Tensor:
-        """The camera's motion T_ba `(B, 4, 4)` between images `(B, 3, H, W)`, in the unit of `inverse_depth`."""
-        return self.pose(image_pair(image_a, image_b)).T_ba
+    def estimate_pose(self, image_a: Tensor, image_b: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
+        """The camera's motion between images `(B, 3, H, W)`.
+
+        Returns:
+            T_ba `(B, 4, 4)` in the unit of `inverse_depth`, and `(B,)` bool: whether it is known, which it always is.
+        """
+        T_ba = self.pose(image_pair(image_a, image_b)).T_ba
+        return T_ba, torch.ones_like(T_ba[:, 0, 0], dtype=torch.bool)
 
     def _labels(self, batch: PairBatch) -> Tensor:
         """The labels of a batch, `(B, 2, H, W)` int64; zeros where nothing has a motion of its own."""

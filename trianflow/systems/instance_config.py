@@ -17,7 +17,7 @@ class InstanceWeights(Settings):
 
     photometric: float = Field(1.0, ge=0, description="regions of one image against what the other shows of them")
     geometric: float = Field(0.5, ge=0, description="reprojected depth of the regions against the other image's")
-    smooth: float = Field(0.1, ge=0, description="first-order edge-aware smoothness of depth")
+    smooth: float = Field(0.05, ge=0, description="first-order edge-aware smoothness of depth")
 
     @property
     def need_depth(self) -> bool:

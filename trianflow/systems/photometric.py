@@ -31,7 +31,7 @@ from trianflow.losses.synthesis import (
     synthesize,
     velocity_error,
 )
-from trianflow.pose.direct import align
+from trianflow.pose.direct import Alignment, align
 from trianflow.pose.posenet import PoseNet, flow_input, image_pair
 from trianflow.systems.photometric_config import PhotometricConfig, PhotometricWeights
 from trianflow.systems.result import StepResult
@@ -98,7 +98,7 @@ class Photometric(nn.Module):
         with torch.autocast(batch.image_a.device.type, enabled=False):
             K = batch.K.to(batch.image_a)
             inverses = [self.inverse_depth(disparity) for disparity in disparities]
-            depths = [1 / self.inverse_depth(disparity) for disparity in others]
+            depths = [self._depth_of_other(disparity, disparities[0]) for disparity in others]
             terms = {name: torch.zeros_like(K[:, 0, 0]) for name in ("photometric", "smooth", "explainability")}
             visible = [torch.ones_like(inverses[0]) for _ in sources]
             if self.config.multi_mask:
@@ -132,23 +132,39 @@ class Photometric(nn.Module):
         """Inverse depth as the network has it."""
         return 1 / disparity_to_depth(disparity)
 
-    def estimate_pose(self, image_a: Tensor, image_b: Tensor, K: Tensor) -> Tensor:
-        """The pose T_ba `(B, 4, 4)` of images `(B, 3, H, W)` in their order in time, in the unit of depth."""
+    def estimate_pose(self, image_a: Tensor, image_b: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
+        """The pose of images `(B, 3, H, W)` in their order in time.
+
+        Returns:
+            T_ba `(B, 4, 4)` in the unit of depth, and `(B,)` bool: whether it is known. Where direct alignment finds
+            none, the pose is the network's, if there is one that says where to begin, else none.
+        """
         T_ba = self._pose(image_a, image_b, K, [])[0]
         if self.config.alignment == "off":
-            return T_ba
-        return self._aligned(image_a, image_b, 1 / self.inverse_depth(self.depth(image_a)[0]), K, T_ba)
+            return T_ba, torch.ones_like(T_ba[:, 0, 0], dtype=torch.bool)
+        depth = 1 / self.inverse_depth(self.depth(image_a)[0])
+        found = self._align(image_a, image_b, depth, K, T_ba)
+        return found.T_ba, found.found | (self.config.alignment == "network")
+
+    def _depth_of_other(self, disparity: Tensor, disparity_a: Tensor) -> Tensor:
+        """Depth of another view of the target a, in the unit of a's."""
+        inverse = self.raw_inverse_depth(disparity)
+        if self.config.normalize_depth:
+            inverse = inverse / self.raw_inverse_depth(disparity_a).mean((1, 2, 3), keepdim=True)
+        return 1 / inverse
 
     def _aligned(self, image: Tensor, other: Tensor, depth: Tensor, K: Tensor, T_st: Tensor) -> Tensor:
         """The pose from an image `(B, 3, H, W)` with its depth to another, where the network says `T_st`."""
-        if self.config.alignment == "off":
-            return T_st
-        start = T_st if self.config.alignment == "network" else None
+        return T_st if self.config.alignment == "off" else self._align(image, other, depth, K, T_st).T_ba
+
+    def _align(self, image: Tensor, other: Tensor, depth: Tensor, K: Tensor, T_st: Tensor) -> Alignment:
         with torch.autocast(image.device.type, enabled=False):
-            return align(image, other, depth, K.to(depth), start).T_ba
+            return align(image, other, depth, K.to(depth), T_st)
 
     def _pose(self, first: Tensor, second: Tensor, K: Tensor, flows: list[FlowPair]) -> tuple[Tensor, list[Tensor]]:
-        """The pose of a pair in its order in time, and the masks of both images."""
+        """The pose of a pair in its order in time, and the masks of both images; at rest where no network is asked."""
+        if self.config.alignment == "identity":
+            return torch.eye(4).to(first).expand(len(first), 4, 4), []
         if self.flow is None:
             found = self.pose(image_pair(first, second), self.config.scales)
         else:
@@ -213,9 +229,10 @@ class Photometric(nn.Module):
             seen.append(found.seen & (interpolate(mask, image.shape[-2:], mode="nearest") > 0))
         kept = None
         if config.auto_mask:
-            everywhere = [torch.ones_like(mask) for mask in seen]
+            # The mean is over the same views; the smallest is of all, as every unmoved view sees every pixel.
+            at_rest = seen if config.reduction == "average" else [torch.ones_like(mask) for mask in seen]
             moved = reduce_views([error.detach() for error in errors], seen, config.reduction)
-            kept = moved < reduce_views(still, everywhere, config.reduction)
+            kept = moved < reduce_views(still, at_rest, config.reduction)
         if config.explain:
             sized = [interpolate(s.explained[scale], image.shape[-2:], mode="nearest") for s in sources]
             errors = [error * mask for error, mask in zip(errors, sized)]

@@ -59,6 +59,8 @@ class PhotometricConfig(Settings):
     def _goes_together(self) -> PhotometricConfig:
         if self.explain and self.pose != "plain":
             raise ValueError(f"explain needs the plain pose network, not {self.pose}")
+        if self.explain and self.alignment == "identity":
+            raise ValueError("explain needs a pose network, and alignment from the identity asks none")
         return self
 
     def require(self, losses: PhotometricWeights) -> None:
@@ -71,6 +73,8 @@ class PhotometricConfig(Settings):
             raise ValueError("explain and a weight for explainability go together: give both or neither")
         if losses.velocity > 0 and self.normalize_depth:
             raise ValueError("velocity is metres, and normalize_depth takes the unit away: leave one of them out")
+        if losses.disparity > 0 and self.normalize_depth:
+            raise ValueError("disparity is the mean that normalize_depth takes away: leave one of them out")
         if losses.photometric + losses.depth_consistency == 0:
             raise ValueError("nothing teaches depth and pose: give photometric a weight")
         if losses.rigid_flow + losses.flow > 0 and self.pose != "flow":

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,7 +27,17 @@ from trianflow.training.run_folder import LAST
 SCORES, BUDGET = "scores.json", "budget.json"
 _ENDLESS = 100_000_000  # steps of a stage that ends by time
 _TO_SPARE = 1.0  # seconds that a stage may lack of its time
+# what messages of a run advise: there, and here with the folder of the method
+_RESTARTED = {"--restart to replace it": "remove {}", "--restart begins anew": "remove {} to begin anew"}
 _BATCH = 8  # pairs, when scoring
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Steps and minutes that a method has trained, over all its stages."""
+
+    steps: int
+    minutes: float
 
 
 @dataclass(frozen=True)
@@ -39,14 +47,20 @@ class Outcome:
     Attributes:
         method: which.
         score: None where it failed or is not done.
+        spent: None where it failed.
         problem: why it failed, in one line; empty where it did not.
         finished: its budget is spent.
     """
 
     method: Method
     score: HeldOutScore | None
+    spent: Spent | None = None
     problem: str = ""
     finished: bool = True
+
+
+class OtherRun(UsageError):
+    """The folder of a stage holds a run with other settings or on other data."""
 
 
 def compare(methods: Sequence[Method], budget: Budget, out: Path, quiet: bool) -> list[Outcome]:
@@ -62,27 +76,33 @@ def compare(methods: Sequence[Method], budget: Budget, out: Path, quiet: bool) -
         An `Outcome` for each method that was reached: after Ctrl-C the last one is not finished.
 
     Raises:
-        UsageError: the folder holds a comparison with another budget, nothing to score on.
+        UsageError: the folder holds a comparison with another budget or with other settings, nothing to score on.
         TrianflowError: data that cannot be read, a folder that cannot be written.
     """
     _require_budget(out, budget)
     config = methods[0].config
     pairs = held_out_pairs(config.data, config.seed)
+    measure = {"val_pairs": config.val_pairs, "pairs": [dataset.digest for dataset in pairs.values()]}
     outcomes: list[Outcome] = []
     for method in methods:
         try:
             data = open_pairs(method.config, None)  # before the clock runs: it may fill a cache
             system = train_method(method, budget, data, quiet)
             if system is None:
-                outcomes.append(Outcome(method, None, finished=False))
+                outcomes.append(Outcome(method, None, spent(method), finished=False))
                 break
-            score = read_score(method) or score_held_out(system, pairs, config.val_pairs, _BATCH)
-            _write_json(method.folder / SCORES, _plain(score))
-            outcomes.append(Outcome(method, score))
+            score = read_score(method, measure)
+            if score is None:
+                score = score_held_out(system, pairs, config.val_pairs, _BATCH)
+                _write_json(method.folder / SCORES, _plain(score) | {"measure": measure})
+            outcomes.append(Outcome(method, score, spent(method)))
+        except OtherRun:
+            raise
         except Exception as error:
             reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            reason = _without_restart(reason, method)
             print(f"trianflow: warning: {method.name} failed: {reason}", file=sys.stderr)
-            outcomes.append(Outcome(method, None, reason))
+            outcomes.append(Outcome(method, None, problem=reason))
     return outcomes
 
 
@@ -91,7 +111,8 @@ def train_method(
 ) -> AnySystem | None:
     """Spend the budget of a method, shared by its stages as their lengths in the configuration are.
 
-    Each stage is a run of its own that begins with the weights of the one before, and goes on where it was stopped.
+    Each stage is a run of its own that begins with the weights of the one before, and goes on where it was stopped. It
+    makes a step even where there is no time for one.
 
     Args:
         method: what to train.
@@ -101,6 +122,10 @@ def train_method(
 
     Returns:
         The system after the last stage; None where it was asked to stop.
+
+    Raises:
+        OtherRun: the folder of a stage holds another run.
+        TrianflowError: as `Trainer`.
     """
     stages = method.config.listed_stages()
     shares = _shares([stage for _, stage in stages])
@@ -109,22 +134,25 @@ def train_method(
         folder = method.stage_folder(name)
         length = _ENDLESS if budget.steps is None else max(1, round(share * budget.steps))
         config = _only_stage(method.config, name, stage.model_copy(update={"steps": length}), init)
-        left = math.inf if budget.minutes is None else 60 * share * budget.minutes - _seconds_spent(folder)
         whole = None if budget.minutes is None else share * budget.minutes
-        minutes = None if math.isinf(left) else left / 60
-        trainer = Trainer(config, folder, minutes=minutes, quiet=quiet, data=data, budget=whole)
-        if left > _TO_SPARE:
-            begin = time.monotonic()
-            finished = trainer.run().finished
-            if not finished and left - (time.monotonic() - begin) > _TO_SPARE:
+        minutes = None if whole is None else whole - _spent(folder).minutes
+        try:
+            trainer = Trainer(config, folder, minutes=minutes, quiet=quiet, data=data, budget=whole)
+        except UsageError as error:
+            if (folder / LAST).is_file():
+                raise OtherRun(_without_restart(str(error), method)) from error
+            raise
+        weights = folder / f"{name}.safetensors"
+        if minutes is None or 60 * minutes > _TO_SPARE or not weights.is_file():
+            outcome = trainer.run()
+            if not (outcome.finished or outcome.out_of_time):
                 return None
-        system = trainer.system
-        init = str(folder / f"{name}.safetensors")
+        system, init = trainer.system, str(weights)
     return system
 
 
 def comparison_table(outcomes: Sequence[Outcome]) -> Table:
-    """One row a method; a dash where it failed, or nothing is known."""
+    """One row a method, with what its training took; a dash where it failed, or nothing is known."""
     columns = [Column("abs_rel", "AbsRel"), Column("rmse", "RMSE m", 2), Column("d1", "<1.25")]
     columns += [Column("object_abs_rel", "AbsRel, objects"), Column("object_epe", "motion px, objects", 2)]
     for stride in (STRIDES[0], STRIDES[-1]):
@@ -132,8 +160,22 @@ def comparison_table(outcomes: Sequence[Outcome]) -> Table:
         columns.append(Column(f"rotation_{stride}", f"rot °, {words}"))
         columns.append(Column(f"direction_{stride}", f"dir °, {words}", 2))
         columns.append(Column(f"translation_{stride}", f"trans, {words}"))
-    rows = [Row(o.method.name, {} if o.score is None else o.score.figures()) for o in outcomes]
+    columns += [Column("steps", "steps", 0), Column("minutes", "minutes", 1)]
+    rows = []
+    for o in outcomes:
+        figures = {} if o.score is None else o.score.figures()
+        rows.append(Row(o.method.name, figures | ({} if o.spent is None else asdict(o.spent))))
     return Table("method", columns, rows)
+
+
+def spent(method: Method) -> Spent:
+    """What the training of a method has taken so far.
+
+    Raises:
+        TrianflowError: a checkpoint that cannot be read.
+    """
+    stages = [_spent(method.stage_folder(name)) for name, _ in method.config.listed_stages()]
+    return Spent(sum(stage.steps for stage in stages), sum(stage.minutes for stage in stages))
 
 
 def learning_curve(method: Method, figure: str) -> list[tuple[float, float]]:
@@ -145,15 +187,17 @@ def learning_curve(method: Method, figure: str) -> list[tuple[float, float]]:
             break
         with open(path, newline="") as file:
             rows = list(csv.DictReader(file))
-        points += [((before + float(row["seconds"])) / 60, float(row[figure])) for row in rows if row.get(figure)]
-        before += _seconds_spent(method.stage_folder(name))
+        points += [(before + float(row["seconds"]) / 60, float(row[figure])) for row in rows if row.get(figure)]
+        before += _spent(method.stage_folder(name)).minutes
     return points
 
 
-def read_score(method: Method) -> HeldOutScore | None:
-    """The score of a method that was scored before, else None."""
+def read_score(method: Method, measure: dict[str, Any] | None = None) -> HeldOutScore | None:
+    """The score of a method that was scored before, on the pairs of `measure` if given, else None."""
     try:
         values = json.loads((method.folder / SCORES).read_text())
+        if measure is not None and values.get("measure", measure) != measure:  # older scores do not say
+            return None
         poses = {int(stride): PoseScore(**pose) for stride, pose in values["poses"].items()}
         return HeldOutScore(values["depth"], values["objects"], poses)
     except (OSError, ValueError, KeyError, TypeError):
@@ -176,10 +220,19 @@ def _only_stage(config: TrainConfig, name: str, stage: AnyStage, init: str | Non
     return config.model_copy(update={"stages": config.stages.model_copy(update=others | {name: stage}), "init": init})
 
 
-def _seconds_spent(folder: Path) -> float:
-    """Seconds that the run of a folder has trained."""
-    path = folder / LAST
-    return Checkpoint.load(path).seconds if path.is_file() else 0.0
+def _spent(folder: Path) -> Spent:
+    """What the run of a folder has taken."""
+    if not (folder / LAST).is_file():
+        return Spent(0, 0.0)
+    state = Checkpoint.load(folder / LAST)
+    return Spent(state.total_step, state.seconds / 60)
+
+
+def _without_restart(message: str, method: Method) -> str:
+    """A message of a run in the words of this command, which has no --restart."""
+    for words, ours in _RESTARTED.items():
+        message = message.replace(words, ours.format(method.folder))
+    return message
 
 
 def _plain(score: HeldOutScore) -> dict[str, Any]:

@@ -165,6 +165,12 @@ class TrainConfig(Settings):
             raise ValueError("photometric and instance are two methods: give one of them")
         if self.photometric is None and self.data.views > 2:
             raise ValueError("data.views 3 is for photometric: other methods learn from pairs")
+        if (method := self.photometric) is not None:
+            recorded = all(isinstance(source, PathSource) for source in self.data.train)
+            if method.losses.velocity > 0 and recorded and not self.data.speeds:
+                raise ValueError("losses.velocity needs to know how fast the camera was: set data.speeds")
+            if method.system.pose == "flow" and method.losses.flow == 0 and self.init is None:
+                raise ValueError("pose: flow has no flow to learn from: give losses.flow a weight, or init")
         taught = self.method is None and any(stage.losses.truth > 0 for _, stage in self.stages.listed())
         if taught and all(isinstance(source, PathSource) for source in self.data.train):
             raise ValueError("losses.truth needs true flow: give data.train a source synthetic, drives or warped")

@@ -21,15 +21,16 @@ from trianflow.training.loading import validation_batches
 
 STRIDES = (1, 2, 3)
 _NEAREST, _FARTHEST = 1e-3, 80.0  # metres of true depth that counts
+_AT_REST = 1e-3  # metres: a camera that moved less has no direction
 
 
 @dataclass(frozen=True)
 class PoseScore:
-    """Median errors of the poses of pairs.
+    """Median errors of the poses of pairs whose camera moved.
 
     Attributes:
-        rotation: degrees.
-        direction: of the translation, degrees; 90 for a pair without a pose.
+        rotation: degrees; a pair without a pose counts as if it had not turned.
+        direction: of the translation, degrees; 90 for a pair without a pose, or with one that says that nothing moved.
         translation: length of the difference over the true length, with one scale for all pairs of the system.
         solved: share of the pairs with a pose.
     """
@@ -111,7 +112,7 @@ class _Estimates:
     Attributes:
         images: depth errors of the images with true depth.
         objects: by name, the errors of all pixels on objects.
-        T_ba, true, known: `(N, 4, 4)`, `(N, 4, 4)`, `(N,)` of the pairs with a true pose.
+        T_ba, true, known: `(N, 4, 4)`, `(N, 4, 4)`, `(N,)` of the pairs whose camera truly moved.
     """
 
     images: list[dict[str, float]]
@@ -143,8 +144,8 @@ def _estimates(system: AnySystem, batches: Iterable[PairBatch], device: torch.de
             error = end_point_error(found.flow_ab.float().cpu(), truth.flow_ab)[:, 0].numpy()
             objects["object_epe"].append(error[(batch.labels[:, 0].numpy() > 0) & np.isfinite(error)])
         if truth.T_ba is not None:
-            whole = truth.T_ba.isfinite().all(-1).all(-1)
-            poses.append(tuple(x.cpu()[whole].numpy() for x in (found.T_ba, truth.T_ba, found.known)))  # type: ignore[arg-type]
+            moving = truth.T_ba.isfinite().all(-1).all(-1) & (truth.T_ba[:, :3, 3].norm(dim=1) > _AT_REST)
+            poses.append(tuple(x.cpu()[moving].numpy() for x in (found.T_ba, truth.T_ba, found.known)))  # type: ignore[arg-type]
     none = np.zeros((0, 4, 4))
     T_ba, true, known = (np.concatenate(parts) for parts in zip((none, none, np.zeros(0, bool)), *poses))
     return _Estimates(images, {name: np.concatenate(x) for name, x in objects.items() if x}, T_ba, true, known)
@@ -176,9 +177,8 @@ def _pose_score(T: np.ndarray, true: np.ndarray, known: np.ndarray, scale: float
     chord = np.linalg.norm(R - np.eye(3), axis=(1, 2)) / np.sqrt(8)
     rotation = np.rad2deg(2 * np.arcsin(chord.clip(0, 1)))
     t, t_true = scale * T[:, :3, 3], true[:, :3, 3]
-    length = np.linalg.norm(t_true, axis=1).clip(1e-9)
     direction = np.rad2deg(np.arctan2(np.linalg.norm(np.cross(t, t_true), axis=1), (t * t_true).sum(1)))
-    direction[~known] = 90.0
-    translation = np.linalg.norm(t - t_true, axis=1) / length
+    direction[~known | ~t.any(1)] = 90.0
+    translation = np.linalg.norm(t - t_true, axis=1) / np.linalg.norm(t_true, axis=1)
     turned, off, missed = (float(np.median(x)) for x in (rotation, direction, translation))
     return PoseScore(turned, off, missed, float(known.mean()))

@@ -54,12 +54,14 @@ class TrainingOutcome:
         steps: done over all stages.
         skipped: of them, those left out for want of a finite gradient.
         figures: of the last validation.
+        out_of_time: it was stopped because its minutes are over, not by a signal.
     """
 
     finished: bool
     steps: int
     skipped: int
     figures: dict[str, float]
+    out_of_time: bool = False
 
 
 class Trainer:
@@ -69,7 +71,7 @@ class Trainer:
         config: what to train on what.
         out: folder of the run. One that holds `last.ckpt` is continued.
         overfit: train on the first so many pairs only, without augmentation, and validate on them.
-        minutes: stop after this time, as after a signal.
+        minutes: stop after this time of training, as after a signal.
         quiet: no progress.
         data: training and validation pairs (or None), in place of those that the configuration names.
         budget: minutes of the whole run, with the parts before this one, over which the learning rate falls; by default
@@ -139,6 +141,7 @@ class Trainer:
             if first == len(self._names) - 1 and state.step >= self.stages[-1][-1]:
                 return TrainingOutcome(True, state.total_step, state.skipped[0], {})
         self._state.start_clock()
+        self._stopping.start_clock()
         log: RunLog | None = None
         with together(self.fabric), self.folder.writing():
             if self.fabric.is_global_zero:
@@ -152,7 +155,8 @@ class Trainer:
         finally:
             if log is not None:
                 log.close()
-        return TrainingOutcome(finished, self._state.steps, self._state.skipped, self._state.figures)
+        out_of_time = not finished and everywhere(self.fabric, not self._stopping.asked)
+        return TrainingOutcome(finished, self._state.steps, self._state.skipped, self._state.figures, out_of_time)
 
     def _run_stage(self, name: str, stage: AnyStage, length: int, log: RunLog | None) -> bool:
         """Train one stage to its end; False where the run is to stop before the last stage is done."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trianflow.config import load_settings
 from trianflow.errors import UsageError
@@ -36,7 +37,7 @@ def read_methods(files: Sequence[str | Path], out: Path, overrides: Sequence[str
     """The methods of configuration files, named after them.
 
     Raises:
-        UsageError: two of one name, a wrong configuration, or data that differ.
+        UsageError: two of one name, a wrong configuration, or one that differs in what a comparison shares.
     """
     methods: list[Method] = []
     for file in map(Path, files):
@@ -45,8 +46,15 @@ def read_methods(files: Sequence[str | Path], out: Path, overrides: Sequence[str
             raise UsageError(f"two configurations are called {file.stem}: their results would share a folder")
         methods.append(Method(file.stem, config, out / file.stem))
     first = methods[0]
+    shared = _shared(first.config)
     for method in methods[1:]:
-        for key in ("train", "val", "size", "fit", "root"):
-            if getattr(method.config.data, key) != getattr(first.config.data, key):
-                raise UsageError(f"{first.name} and {method.name} differ in data.{key}: a comparison has one data set")
+        for key, value in _shared(method.config).items():
+            if value != shared[key]:
+                raise UsageError(f"{first.name} and {method.name} differ in {key}: give one {key}=... for all of them")
     return methods
+
+
+def _shared(config: TrainConfig) -> dict[str, Any]:
+    """What must be the same in all methods, by its key; `views` is the method's own, the cache changes no pair."""
+    data = {f"data.{key}": value for key, value in config.data if key not in ("views", "cache")}
+    return {**data, "val_pairs": config.val_pairs, "seed": config.seed}

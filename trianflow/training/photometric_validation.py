@@ -40,7 +40,7 @@ def validate_photometric(
 
 def _measure(system: Photometric | InstaDM, batch: PairBatch) -> dict[str, Tensor]:
     disparity_a, disparity_b = system.depth(torch.cat([batch.image_a, batch.image_b]))[0].split(len(batch))
-    T_ba = system.estimate_pose(batch.image_a, batch.image_b, batch.K)
+    T_ba, known = system.estimate_pose(batch.image_a, batch.image_b, batch.K)
     truth = batch.truth or PairTruth()
     with torch.autocast(batch.image_a.device.type, enabled=False):
         depth_a, depth_b = (1 / system.inverse_depth(d) for d in (disparity_a, disparity_b))
@@ -51,9 +51,8 @@ def _measure(system: Photometric | InstaDM, batch: PairBatch) -> dict[str, Tenso
             "inverse_depth": system.raw_inverse_depth(disparity_a).flatten(1).mean(1),
         }
         if truth.T_ba is not None:
-            everywhere = torch.ones_like(T_ba[:, 0, 0], dtype=torch.bool)
             unit = pose_matrix(T_ba[:, :3, :3], torch.nn.functional.normalize(T_ba[:, :3, 3], dim=1))
-            values |= pose_errors(unit, truth.T_ba, everywhere, everywhere)
+            values |= pose_errors(unit, truth.T_ba, known, known)
             true_length = truth.T_ba[:, :3, 3].norm(dim=1)
             length = T_ba[:, :3, 3].norm(dim=1) / true_length
             values["length"] = length.where(true_length > 1e-3, torch.nan)

@@ -111,13 +111,13 @@ class RunFolder:
             state.save(self.path / LAST)
 
     def export(self, file: str, system: AnySystem, trained: Collection[str], card: Mapping[str, Any]) -> None:
-        """Write the networks as a weight file with its card: of TrianFlow the flow, and all that were trained.
+        """Write the networks as a weight file with its card: those that were trained, and the flow, if there is one.
 
         Raises:
             TrianflowError: as `save_weights`.
         """
         depth = system.depth if "depth" in trained else None
-        pose = None if isinstance(system, TrianFlow) else system.pose
+        pose = system.pose if not isinstance(system, TrianFlow) and "pose" in trained else None
         objects = system.objects if isinstance(system, InstaDM) else None
         save_weights(self.path / file, system.flow, depth, card, pose=pose, objects=objects)
 

@@ -23,20 +23,30 @@ class Stopping:
     """Whether to stop after the step at hand.
 
     Args:
-        minutes: that the run may take; None for no limit.
+        minutes: that the run may take from `start_clock` on; None for no limit.
 
     Attributes:
         deadline: when they are over, on the monotonic clock; infinite without a limit.
     """
 
     def __init__(self, minutes: float | None = None) -> None:
-        self.deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
+        self._minutes, self.deadline = minutes, math.inf
         self._asked = threading.Event()
+
+    def start_clock(self) -> None:
+        """From here on, the minutes run."""
+        if self._minutes is not None:
+            self.deadline = time.monotonic() + 60 * self._minutes
+
+    @property
+    def asked(self) -> bool:
+        """Asked to by a signal."""
+        return self._asked.is_set()
 
     @property
     def wanted(self) -> bool:
         """Asked to, or out of time."""
-        return self._asked.is_set() or time.monotonic() > self.deadline
+        return self.asked or time.monotonic() > self.deadline
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
