@@ -132,6 +132,25 @@ def test_gradients_reach_all_networks(cars: list[TurningCar]) -> None:
         assert sum(float(g.abs().sum()) for g in gradients if g is not None) > 0
 
 
+def test_objects_that_wait_have_no_say(cars: list[TurningCar]) -> None:
+    """The loss is that of what stands still, whatever the objects show; their network has zeros."""
+    batch, weights = batch_of(cars[:2]), InstanceWeights(smooth=0)
+    system, found = network(), []
+    system.objects_wait = True
+    assert batch.labels is not None
+    on = (batch.labels[:, :1] > 0).expand_as(batch.image_a)
+    for images in (batch, replace(batch, image_a=torch.where(on, 1 - batch.image_a, batch.image_a))):
+        system.zero_grad()
+        result = system(images, weights)
+        result.total.backward()
+        found.append(float(result.total.detach()))
+    assert found[0] == pytest.approx(found[1], rel=2e-2)  # SSIM sees three by three pixels
+    assert system.objects is not None
+    assert all(p.grad is not None and not p.grad.any() for p in system.objects.parameters())
+    system.objects_wait = False
+    assert float(system(batch, weights).total.detach()) > found[0]
+
+
 def test_without_objects_the_network_of_objects_has_zeros(cars: list[TurningCar]) -> None:
     system = network()
     result = system(batch_of(cars[:1], False), InstanceWeights())

@@ -42,7 +42,7 @@ def write_scales(out: Path, name: str, *scales: float) -> None:
 
 def made_up(out: Path) -> None:
     """Results in which every claim holds."""
-    for name in ("ddvo_baseline", "ddvo_posecnn", "monodepth2_average", "instadm_rigid"):
+    for name in ("ddvo_baseline", "ddvo_posecnn", "monodepth2_average", "instadm_rigid", "posenet"):
         write(out, name, 0.3, 0.6, 2.0, [0.2, 0.5, 0.9])
     write(out, "monodepth2", 0.2, 0.4, 2.0, [0.2, 0.5, 0.9])
     write(out, "instadm", 0.3, 0.5, 1.5, [0.2, 0.5, 0.9])
@@ -59,10 +59,10 @@ def test_claims_hold_or_fail(tool: ModuleType, tmp_path: Path, capsys: pytest.Ca
     said = capsys.readouterr().out
     assert said.count("| holds |") == 5
     assert "ddvo_baseline 4 -> 0.3, ddvo_posecnn 5 -> 4.5" in said
-    assert "(1, 2, 3): trianflow 0.100 0.150 0.200, ddvo_posecnn 0.200 0.500 0.900" in said
+    assert "(1, 2, 3): trianflow 0.100 0.150 0.200, posenet 0.200 0.500 0.900" in said
     assert (out / "report.md").read_text() in said
     write(out, "monodepth2", 0.31, 0.4, 2.0, [0.2, 0.5, 0.9])
-    write(out, "trianflow", 0.3, 0.6, 2.0, [0.1, 0.4, 0.7])
+    write(out, "trianflow", 0.3, 0.6, 2.0, [0.1, 0.4, 0.7])  # three quarters of the growth
     assert tool.main() == 1
     assert capsys.readouterr().out.count("| FAILS |") == 3
     (out / "trianflow" / "scores.json").unlink()
@@ -107,3 +107,11 @@ def test_the_report_says_how_many_steps(
     assert tool.main() == 0
     said = capsys.readouterr().out
     assert "Steps of training: ddvo_baseline 13 in 15.0 minutes, ddvo_posecnn 12 in 15.0 minutes" in said
+
+
+def test_no_pose_network_may_be_better_at_speed(
+    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made_up(tmp_path / "out")
+    write(tmp_path / "out", "instadm_rigid", 0.3, 0.6, 2.0, [0.15, 0.15, 0.19])
+    assert verdicts(tool, capsys) == [True, True, True, False, False]

@@ -90,6 +90,20 @@ def test_every_network_learns(finished: Path, drives: RenderedDrives, tmp_path: 
         assert any(not torch.equal(before[name], after[name]) for name in names), network
 
 
+def test_objects_learn_after_the_others(drives: RenderedDrives, tmp_path: Path) -> None:
+    one = trainer(tmp_path, drives, "instance.objects_after=0.5")
+    waited: list[bool] = []
+    forward = one.system.forward
+
+    def watched(*args, **kwargs):
+        waited.append(one.system.objects_wait)
+        return forward(*args, **kwargs)
+
+    one.system.forward = watched  # type: ignore[method-assign]
+    assert one.run().finished
+    assert waited == [True, True, False, False]
+
+
 def test_a_trained_system_is_scored_as_all_others(finished: Path, drives: RenderedDrives) -> None:
     system = InstaDM(InstanceConfig(depth="dispnet"))
     system.load_state_dict(torch.load(finished / LAST, weights_only=True)["system"])

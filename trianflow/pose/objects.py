@@ -84,6 +84,10 @@ class ObjPoseNet(nn.Module):
         """What it was made with."""
         return {"encoder": self.net.kind}
 
+    def nothing(self) -> Tensor:
+        """Zero, whose gradients are there for all parameters nevertheless, as several processes need them: zeros."""
+        return 0 * torch.stack([p.sum() for p in self.parameters()]).sum()
+
     def forward(
         self, intermediate: Tensor, labels_i: Tensor, image_b: Tensor, labels_b: Tensor, centres: Tensor
     ) -> Tensor:
@@ -106,8 +110,8 @@ class ObjPoseNet(nn.Module):
         still = torch.eye(4, device=centres.device).expand(B, N, 4, 4)
         masks = torch.stack([region_masks(labels, N)[:, 1:] for labels in (labels_i, labels_b)], 2)
         shown = masks.flatten(3).any(-1).all(-1)
-        if not shown.any():  # the gradients are there nevertheless: zeros
-            return still + 0 * torch.stack([p.sum() for p in self.parameters()]).sum()
+        if not shown.any():
+            return still + self.nothing()
         item, which = shown.nonzero().unbind(1)
         mask = masks[item, which].repeat_interleave(3, 1)
         T = self.net(torch.where(mask, image_pair(intermediate, image_b)[item], 0.0)).T_ba

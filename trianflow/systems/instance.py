@@ -29,6 +29,7 @@ class InstaDM(nn.Module):
     Attributes:
         depth, pose, objects: the networks; objects is None in the rigid system.
         flow: None, there is none.
+        objects_wait: whether a step of training leaves the pixels of objects out.
 
     Source: Lee et al., Instance-wise Depth and Motion Learning from Monocular Videos, NeurIPS workshop 2020.
     """
@@ -40,6 +41,7 @@ class InstaDM(nn.Module):
         self.pose = PoseNet(config.pose, config.rotation)
         self.objects = ObjPoseNet(config.pose) if config.objects else None
         self.flow = None
+        self.objects_wait = False
 
     def forward(self, batch: PairBatch, weights: InstanceWeights, seed: int = 0) -> StepResult:
         """The losses of a batch, in both directions of every pair.
@@ -56,13 +58,19 @@ class InstaDM(nn.Module):
         B = len(batch)
         image_p, input_p = torch.cat([batch.image_a, batch.image_b]), torch.cat([batch.input_a, batch.input_b])
         image_q, input_q = image_p.roll(B, 0), input_p.roll(B, 0)
-        labels_p = self._labels(batch).transpose(0, 1).flatten(0, 1)
+        labels = self._labels(batch)
+        if self.objects_wait:
+            labels = torch.where(labels > 0, -1, labels)
+        labels_p = labels.transpose(0, 1).flatten(0, 1)
         disparity = self.depth(input_p)[0]
         T_qp = self.pose(image_pair(input_p, input_q)).T_ba
         with torch.autocast(image_p.device.type, enabled=False):
             K = batch.K.to(image_p).repeat(2, 1, 1)
             depth_p = disparity_to_depth(disparity)
-        motions = self.motions(input_p, input_q, depth_p, labels_p, labels_p.roll(B, 0), T_qp, K)
+        if self.objects is not None and self.objects_wait:
+            motions = T_qp[:, None] + self.objects.nothing()
+        else:
+            motions = self.motions(input_p, input_q, depth_p, labels_p, labels_p.roll(B, 0), T_qp, K)
         with torch.autocast(image_p.device.type, enabled=False):
             errors = region_errors(
                 image_p,

@@ -80,6 +80,13 @@ class InstanceStage(Schedule):
 
     system: InstanceConfig = InstanceConfig()
     losses: InstanceWeights = InstanceWeights()
+    objects_after: float = Field(
+        0.3,
+        ge=0,
+        lt=1,
+        description="share of the stage after which the motions of objects learn; until then their pixels are left out,"
+        " as motions of their own before depth is known teach it that all is far. 0 for trained weights (init)",
+    )
 
     @model_validator(mode="after")
     def _goes_together(self) -> InstanceStage:

@@ -179,7 +179,10 @@ class Trainer:
         try:
             for batch in batches_of(loader):
                 self._report(batch.problems, progress)
-                rate = stage.rate(done, self._expected(done, length))
+                expected = self._expected(done, length)
+                rate = stage.rate(done, expected)
+                if isinstance(stage, InstanceStage):
+                    self.system.objects_wait = done < stage.objects_after * expected
                 batch = batch.to(self.fabric.device)
                 gradient = self._step(model, optimizer, batch, stage.losses, rate, progress)
                 done += 1
