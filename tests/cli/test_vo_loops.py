@@ -26,7 +26,7 @@ def way_round(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `images`, `calib.yaml`, `truth.tum`, and as `prepare` writes them `times.txt` and `speeds.txt`."""
     folder = tmp_path_factory.mktemp("round")
     (folder / "images").mkdir()
-    scene = make_scene("room", 1)
+    scene = make_scene("room", 2)
     s = torch.arange(FRAMES) / ROUND * scene.route.length
     position, heading = scene.route.at(s % scene.route.length)
     T_wc = upright_pose(position[:, 0], torch.full((FRAMES,), -scene.eye_height), position[:, 1], heading)
