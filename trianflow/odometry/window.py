@@ -19,6 +19,7 @@ from trianflow.odometry.adjustment import adjust, without_oldest
 from trianflow.odometry.bundle import Link, Window
 from trianflow.odometry.motion import depth_at
 from trianflow.odometry.pair import Pair
+from trianflow.odometry.road_watch import RoadWatch
 from trianflow.odometry.structure import carry
 from trianflow.pose.two_view import TwoViewStatus
 
@@ -93,11 +94,13 @@ class SlidingWindow:
         self._f = K.diagonal()[:2]
         self.radial, self.radial_sigma = 0.0, config.radial_sigma
         self._scatter = _PAIR_INFLATION
+        self._road = RoadWatch(K)
         self.restart(0, torch.eye(4, dtype=torch.float64))
 
     def restart(self, number: int, T_cw: Tensor) -> None:
         """Begin anew at a key frame: nothing before it counts, but the distortion."""
         self._numbers = [number]
+        self._road.forget()
         zeros = torch.zeros(0, dtype=torch.float64)
         none = torch.zeros(1, 0, dtype=torch.bool)
         one = zeros.reshape(1, 0)
@@ -154,6 +157,8 @@ class SlidingWindow:
             self._learn_distortion(result.radial_information)
             off = result.error * result.window.weight.sqrt() / self._config.noise
             self._select(off.amax(0) < _GATE)
+            if moves:
+                self._drop_below_road(p_a, p_b)
         T_ba = self._window.T_cw[-1] @ invert_pose(self._window.T_cw[-2])
         scale = 1.0 if length is None else float(T_ba[:3, 3].norm()) / given
         return WindowStep(self._window.T_cw[-1], scale, int(self._alive.sum()), length is not None, result.note)
@@ -371,6 +376,18 @@ class SlidingWindow:
             keep = torch.ones_like(far)
             keep[torch.where(far, clear, torch.inf).argsort()[:surplus]] = False
             self._select(keep)
+
+    def _drop_below_road(self, p_a: Tensor, p_b: Tensor) -> None:
+        """Drop what drives along; `p_a`, `p_b` `(N, 2)` are inliers of the newest pair."""
+        w = self._window
+        T_ba = w.T_cw[-1] @ invert_pose(w.T_cw[-2])
+        rho, reach = self._measure(normalize_pixels(p_a, self._K), normalize_pixels(p_b, self._K), T_ba)
+        self._road.look(p_a, rho, self._config.noise / reach, invert_pose(T_ba)[:3, 3], self.radial)
+        ray = homogeneous(straighten(w.x[w.anchor, torch.arange(len(w.anchor))], self.radial))
+        T = w.T_cw[-2] @ invert_pose(w.T_cw)[w.anchor]
+        X = (T[:, :3, :3] @ ray[..., None])[..., 0] + w.inverse_depth[:, None] * T[:, :3, 3]
+        inverse_depth = torch.where(X[:, 2] > 0, w.inverse_depth / X[:, 2], torch.nan)
+        self._select(~self._road.below(X[:, :2] / X[:, 2:], inverse_depth, float(T_ba[:3, 3].norm())))
 
     def _forget_oldest(self) -> None:
         """Drop the oldest frame; its points move on to the next one, with what the two say of their depths."""
