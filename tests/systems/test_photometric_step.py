@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -171,8 +171,29 @@ def test_auto_mask_leaves_out_what_stands_still_in_the_image(street: PairBatch, 
     assert photometric(with_mask, standing) == 0, "a car at rest teaches nothing"
 
 
-def test_multi_mask_leaves_out_what_is_hidden() -> None:
-    """A near board hides another part of the wall in each view: at the truth, nothing else is wrong."""
+@dataclass(frozen=True)
+class Board:
+    """Two views of a near board before a wall, of which it hides another part in each."""
+
+    batch: PairBatch
+    T_ba: Tensor
+    disparities: list[Tensor]
+
+    def step(self, weights: PhotometricWeights = ALONE, **config: Any) -> dict[str, float]:
+        """The losses at the truth."""
+        system = system_of(self.batch, (self.T_ba,), scales=1, ssim=0.0, **config)
+        system.depth = InTurn(self.disparities)  # type: ignore[assignment]
+        return {name: float(loss) for name, loss in system(self.batch, weights).losses.items()}
+
+    def turned(self) -> Board:
+        """The other view as the target."""
+        a, b = self.batch.image_b, self.batch.image_a
+        batch = replace(self.batch, image_a=a, image_b=b, input_a=a, input_b=b)
+        return Board(batch, invert_pose(self.T_ba), self.disparities[::-1])
+
+
+@pytest.fixture(scope="module")
+def board() -> Board:
     K = torch.tensor([[[40.0, 0, 31.5], [0, 40, 15.5], [0, 0, 1]]])
     g = torch.Generator().manual_seed(0)
     texture = nn.functional.interpolate(torch.rand(2, 3, 9, 33, generator=g), (32, 128), mode="bilinear")
@@ -189,13 +210,42 @@ def test_multi_mask_leaves_out_what_is_hidden() -> None:
     T_ba[0, 0, 3] = -step
     a, b = images
     batch = PairBatch(a, b, a, b, K.double(), PairTruth(depth_a=depths[0]), torch.zeros(1).long())
-    found = {}
-    for on in (False, True):
-        system = system_of(batch, (T_ba,), scales=1, ssim=0.0, multi_mask=on)
-        system.depth = InTurn([(1 / depth - 0.01) / 9.99 for depth in depths])  # type: ignore[assignment]
-        found[on] = photometric(system, batch)
-    assert found[False] > 0.005
-    assert found[True] < 0.1 * found[False]
+    return Board(batch, T_ba, [(1 / depth - 0.01) / 9.99 for depth in depths])
+
+
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_multi_mask_leaves_out_what_is_hidden(board: Board, both_ways: bool) -> None:
+    """At the truth, nothing else is wrong."""
+    found = [board.step(both_ways=both_ways, multi_mask=on)["photometric"] for on in (False, True)]
+    assert found[0] > 0.005
+    assert found[1] < 0.1 * found[0]
+
+
+@pytest.mark.parametrize("config", [{}, {"multi_mask": True}, {"auto_mask": True, "reduction": "minimum"}])
+def test_both_ways_are_the_mean_of_each(board: Board, config: dict[str, Any]) -> None:
+    weights = PhotometricWeights(photometric=1.0, smooth=0.1)
+    both = board.step(weights, both_ways=True, **config)
+    there, back = board.step(weights, **config), board.turned().step(weights, **config)
+    assert there["photometric"] != pytest.approx(back["photometric"], rel=0.01)
+    for name, value in both.items():
+        assert value == pytest.approx((there[name] + back[name]) / 2, rel=1e-5), name
+
+
+def test_the_two_neighbours_of_a_target_have_one_half_of_both_ways(
+    street: PairBatch, poses: tuple[Tensor, Tensor]
+) -> None:
+    """Each neighbour from the target: a quarter; the target from both: a half."""
+    depth = torch.full((1, 1, SIZE[1], SIZE[0]), 8.0)
+    both = photometric(system_of(street, poses, depth, scales=1, both_ways=True), street)
+    there = photometric(system_of(street, poses, depth, scales=1), street)
+    T_ba, T_ac = poses
+    back = []
+    for image, T in ((street.image_b, invert_pose(T_ba)), (street.image_c, T_ac)):
+        assert image is not None
+        pair = replace(street, image_a=image, input_a=image, image_b=street.image_a, input_b=street.input_a)
+        pair = replace(pair, image_c=None, input_c=None, lengths=None)
+        back.append(photometric(system_of(street, (T,), depth, scales=1), pair))
+    assert both == pytest.approx(there / 2 + sum(back) / 4, rel=1e-5)
 
 
 def test_alignment_finds_the_pose_and_teaches_depth(street: PairBatch, poses: tuple[Tensor, Tensor]) -> None:
@@ -238,7 +288,7 @@ def test_the_mean_of_the_auto_mask_is_over_the_views_that_see(street: PairBatch,
 def test_masks_see_all_depths_in_one_unit(street: PairBatch) -> None:
     system = Photometric(PhotometricConfig(pose="plain", normalize_depth=True))
     a, b = torch.rand(2, 1, 1, 8, 12, generator=torch.Generator().manual_seed(0)).unbind()
-    depth_a, depth_b = 1 / system.inverse_depth(a), system._depth_of_other(b, a)
+    depth_a, depth_b = 1 / system.inverse_depth(a), 1 / system._inverse_of_other(b, a)
     ratio = system.raw_inverse_depth(b) / system.raw_inverse_depth(a)
     torch.testing.assert_close(depth_a / depth_b, ratio)
 
@@ -306,16 +356,18 @@ KINDS: list[dict[str, Any]] = [
     {"depth": "dispnet", "pose": "plain", "explain": True, "rotation": "euler", "ssim": 0.0},
     {"depth": "resnet18", "pose": "resnet18", "reduction": "minimum", "auto_mask": True, "upscale": True},
     {"depth": "resnet18", "pose": "flow", "normalize_depth": True},
+    {"depth": "dispnet", "pose": "plain", "normalize_depth": True, "both_ways": True, "multi_mask": True},
 ]
 WEIGHTS = [
     PhotometricWeights(smooth=0.5, explainability=0.2, velocity=0.1),
     PhotometricWeights(smooth=1e-3, disparity=1e-3),
     PhotometricWeights(smooth=1e-4, depth_consistency=0.1, rigid_flow=0.01, flow=1.0),
+    PhotometricWeights(smooth=0.1),
 ]
 CASES = list(zip(KINDS, WEIGHTS))
 
 
-@pytest.mark.parametrize(("config", "weights"), CASES, ids=["sfmlearner", "monodepth2", "posenet_flow"])
+@pytest.mark.parametrize(("config", "weights"), CASES, ids=["sfmlearner", "monodepth2", "posenet_flow", "multimask"])
 def test_gradients_reach_all_networks_and_few_bits_will_do(
     drives: PairBatch, config: dict[str, Any], weights: PhotometricWeights
 ) -> None:
@@ -336,7 +388,7 @@ def test_gradients_reach_all_networks_and_few_bits_will_do(
     assert float(low.total.detach()) == pytest.approx(float(result.total.detach()), rel=0.1)
 
 
-@pytest.mark.parametrize(("config", "weights"), CASES, ids=["sfmlearner", "monodepth2", "posenet_flow"])
+@pytest.mark.parametrize(("config", "weights"), CASES, ids=["sfmlearner", "monodepth2", "posenet_flow", "multimask"])
 def test_items_do_not_see_each_other(drives: PairBatch, config: dict[str, Any], weights: PhotometricWeights) -> None:
     torch.manual_seed(0)
     system = Photometric(PhotometricConfig(**config)).eval()
@@ -378,5 +430,7 @@ def test_what_does_not_go_together_is_refused(config: dict, weights: dict, words
         PhotometricConfig(**config).require(PhotometricWeights(**weights))
     with pytest.raises(ValueError, match="asks none"):
         PhotometricConfig(pose="plain", explain=True, alignment="identity")
+    with pytest.raises(ValueError, match="leave both_ways out"):
+        PhotometricConfig(pose="plain", explain=True, both_ways=True)
     with pytest.raises(ValueError, match="plain pose network"):
         PhotometricConfig(pose="resnet18", explain=True)

@@ -191,7 +191,7 @@ def test_the_grid_is_that_of_the_thesis() -> None:
         assert config.data.views == 3
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("posenet_flow", "multimask", "ddvo")]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("posenet_flow", "multimask", "ddvo", "ddvo_refined")]
 
 
 @pytest.mark.parametrize("name", [*GRID, "posenet", "sfmlearner_normalized", *SLOW])

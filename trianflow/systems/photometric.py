@@ -5,7 +5,7 @@ SfMLearner, Monodepth2, all mixtures of the two, and the baselines PoseNet and P
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,23 @@ class _Source:
     flow: list[FlowPair]
 
 
+@dataclass(frozen=True)
+class _Target:
+    """An image that others are to put together.
+
+    Attributes:
+        image: `(B, 3, H, W)`.
+        inverses: its inverse depth, finest first, `(B, 1, h, w)`.
+        sources: the others.
+        visible: which of its pixels each of them may show, `(B, 1, H, W)`.
+    """
+
+    image: Tensor
+    inverses: list[Tensor]
+    sources: list[_Source]
+    visible: list[Tensor]
+
+
 class Photometric(nn.Module):
     """The networks and one training step of them.
 
@@ -93,20 +110,30 @@ class Photometric(nn.Module):
         """
         disparities = self.depth(batch.input_a)
         sources = self._sources(batch, weights, 1 / self.inverse_depth(disparities[0]))
-        need_others = self.config.multi_mask or weights.depth_consistency > 0
-        others = [self.depth(source.input)[0] for source in sources] if need_others else []
+        config = self.config
+        need_others = config.both_ways or config.multi_mask or weights.depth_consistency > 0
+        others = [self.depth(source.input) for source in sources] if need_others else []
         with torch.autocast(batch.image_a.device.type, enabled=False):
             K = batch.K.to(batch.image_a)
             inverses = [self.inverse_depth(disparity) for disparity in disparities]
-            depths = [self._depth_of_other(disparity, disparities[0]) for disparity in others]
+            there = [[self._inverse_of_other(x, disparities[0]) for x in found] for found in others]
+            depths = [1 / found[0] for found in there]
+            visible = [(torch.ones_like(inverses[0]),) * 2 for _ in sources]
+            if config.multi_mask:
+                masks = [multi_mask(1 / inverses[0], depth, s.T_st, K) for s, depth in zip(sources, depths)]
+                visible = [(of_a.mask.float(), of_other.mask.float()) for of_a, of_other in masks]
+            targets = [(_Target(batch.image_a, inverses, sources, [of_a for of_a, _ in visible]), 1.0)]
+            if config.both_ways:
+                share = 0.5 / len(sources)
+                targets = [(targets[0][0], 0.5)]
+                for s, found, (_, of_other) in zip(sources, there, visible):
+                    back = replace(s, image=batch.image_a, input=batch.input_a, T_st=invert_pose(s.T_st))
+                    targets.append((_Target(s.image, found, [back], [of_other]), share))
             terms = {name: torch.zeros_like(K[:, 0, 0]) for name in ("photometric", "smooth", "explainability")}
-            visible = [torch.ones_like(inverses[0]) for _ in sources]
-            if self.config.multi_mask:
-                there = zip(sources, depths)
-                visible = [multi_mask(1 / inverses[0], depth, s.T_st, K)[0].mask.float() for s, depth in there]
-            for scale, inverse in enumerate(inverses):
-                for name, term in self._terms_of_scale(batch, sources, visible, inverse, scale, K, weights).items():
-                    terms[name] = terms[name] + term / len(inverses)
+            for target, share in targets:
+                for scale in range(len(inverses)):
+                    for name, term in self._terms_of_scale(target, scale, K, weights).items():
+                        terms[name] = terms[name] + share * term / len(inverses)
             terms["disparity"] = item_mean(inverses[0])
             lengths = [velocity_error(s.T_st, s.length) for s in sources if s.length is not None]
             terms["velocity"] = sum(lengths, torch.zeros_like(K[:, 0, 0])) / len(sources)
@@ -146,12 +173,12 @@ class Photometric(nn.Module):
         found = self._align(image_a, image_b, depth, K, T_ba)
         return found.T_ba, found.found | (self.config.alignment == "network")
 
-    def _depth_of_other(self, disparity: Tensor, disparity_a: Tensor) -> Tensor:
-        """Depth of another view of the target a, in the unit of a's."""
+    def _inverse_of_other(self, disparity: Tensor, disparity_a: Tensor) -> Tensor:
+        """Inverse depth of another view of the target a, in the unit of a's."""
         inverse = self.raw_inverse_depth(disparity)
         if self.config.normalize_depth:
             inverse = inverse / self.raw_inverse_depth(disparity_a).mean((1, 2, 3), keepdim=True)
-        return 1 / inverse
+        return inverse
 
     def _aligned(self, image: Tensor, other: Tensor, depth: Tensor, K: Tensor, T_st: Tensor) -> Tensor:
         """The pose from an image `(B, 3, H, W)` with its depth to another, where the network says `T_st`."""
@@ -196,18 +223,9 @@ class Photometric(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and weights.flow > 0):
             return self.flow(first, second, _FLOW_LEVELS if weights.flow > 0 else 1)
 
-    def _terms_of_scale(
-        self,
-        batch: PairBatch,
-        sources: list[_Source],
-        visible: list[Tensor],
-        inverse: Tensor,
-        scale: int,
-        K: Tensor,
-        weights: PhotometricWeights,
-    ) -> dict[str, Tensor]:
-        config = self.config
-        image = _shrunk(batch.image_a, inverse.shape[-2:])
+    def _terms_of_scale(self, target: _Target, scale: int, K: Tensor, weights: PhotometricWeights) -> dict[str, Tensor]:
+        config, sources, inverse = self.config, target.sources, target.inverses[scale]
+        image = _shrunk(target.image, inverse.shape[-2:])
         terms = {"smooth": self._smoothness(inverse, image) / 2**scale} if weights.smooth > 0 else {}
         if config.explain:
             masks = [s.explained[scale] for s in sources]
@@ -215,11 +233,11 @@ class Photometric(nn.Module):
         if weights.photometric == 0:
             return terms
         if config.upscale:
-            image = batch.image_a
+            image = target.image
             inverse = interpolate(inverse, image.shape[-2:], mode="bilinear", align_corners=False)
-        K = _scaled_intrinsics(K, batch.image_a.shape[-2:], image.shape[-2:])
+        K = _scaled_intrinsics(K, target.image.shape[-2:], image.shape[-2:])
         errors, seen, still = [], [], []
-        for source, mask in zip(sources, visible):
+        for source, mask in zip(sources, target.visible):
             other = _shrunk(source.image, image.shape[-2:])
             found = synthesize(other, 1 / inverse, source.T_st, K)
             error = appearance_error(image, found.image, config.ssim)

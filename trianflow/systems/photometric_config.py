@@ -47,6 +47,7 @@ class PhotometricConfig(Settings):
     ssim: float = Field(0.85, ge=0, le=1, description="structural share of the photometric error; 0 is L1")
     reduction: Literal["average", "minimum"] = Field("average", description="of the errors of the sources at a pixel")
     auto_mask: bool = Field(False, description="leave out pixels that the unmoved source explains better")
+    both_ways: bool = Field(False, description="put the other images together from the target as well (Multi-mask)")
     multi_mask: bool = Field(False, description="leave out pixels that depth and pose say are hidden (Multi-mask)")
     smooth_of: Literal["disparity", "depth"] = Field("disparity", description="what is to be smooth")
     smooth_kind: Literal["second_order", "edge_aware"] = Field(
@@ -59,6 +60,8 @@ class PhotometricConfig(Settings):
     def _goes_together(self) -> PhotometricConfig:
         if self.explain and self.pose != "plain":
             raise ValueError(f"explain needs the plain pose network, not {self.pose}")
+        if self.explain and self.both_ways:
+            raise ValueError("explain has masks of the target alone: leave both_ways out")
         if self.explain and self.alignment == "identity":
             raise ValueError("explain needs a pose network, and alignment from the identity asks none")
         return self
