@@ -17,13 +17,14 @@ import torch
 from tests.systems.known_networks import KnownDepth, KnownFlow, batch_of
 from tests.training.small_runs import dataset
 from trianflow.cli import compare as command
+from trianflow.data.pairs.batch import PairBatch, PairTruth
 from trianflow.data.pairs.config import DataConfig, DriveSource
 from trianflow.data.pairs.dataset import PairDataset
 from trianflow.data.pairs.sources import RawPair
 from trianflow.data.synthetic import camera_path, make_scene, render_pairs
 from trianflow.errors import UsageError
 from trianflow.geometry.camera import Camera
-from trianflow.systems.estimate import estimate_pair
+from trianflow.systems.estimate import PairEstimate, estimate_pair
 from trianflow.systems.trianflow import TrianFlow
 from trianflow.training import compare as module
 from trianflow.training import held_out, loop
@@ -278,6 +279,25 @@ def test_what_cannot_be_compared(files: list[Path], tmp_path: Path) -> None:
         call(str(files[0]), "--steps", "0")
 
 
+def test_each_object_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large object that is half wrong and a small one that is a tenth wrong; one seen in one image has no say."""
+    g = torch.Generator().manual_seed(0)
+    depth, flow = torch.full((1, 1, 20, 30), 8.0), torch.rand(1, 2, 20, 30, generator=g)
+    labels = torch.zeros(1, 2, 20, 30, dtype=torch.int64)
+    labels[0, 0, :8, :12], labels[0, 0, 15:17, :4], labels[0, 0, 10:12, 10:12] = 1, 2, -1
+    image = torch.zeros(1, 3, 20, 30)
+    truth = PairTruth(depth_a=depth, flow_ab=flow, T_ba=torch.eye(4)[None].double())
+    batch = PairBatch(image, image, image, image, torch.eye(3)[None].double(), truth, torch.zeros(1).long(), ())
+    batch = replace(batch, labels=labels)
+    off = 1 + torch.tensor([0.0, 0.5, 0.1, 3.0])[labels[:, :1]]
+    moved = flow + torch.tensor([0.0, 3.0, 1.0, 9.0])[labels[:, :1]] * torch.tensor([0.6, 0.8])[:, None, None]
+    found = PairEstimate(off * depth / 7, torch.eye(4)[None].double(), torch.ones(1, dtype=torch.bool), moved)
+    monkeypatch.setattr(held_out, "validation_batches", lambda *args: [batch])
+    monkeypatch.setattr(held_out, "estimate_pair", lambda *args: found)
+    figures = held_out.score_held_out(torch.nn.Linear(1, 1), {1: None}, 4, 2).objects  # type: ignore[dict-item, arg-type]
+    assert figures == pytest.approx({"object_abs_rel": (0.5 + 0.1) / 2, "object_epe": (3 + 1) / 2}, rel=1e-5)
+
+
 def test_scores_of_known_estimates() -> None:
     """Poses in another unit are right; a second set by the same unit is wrong by what it is too long."""
     g = np.random.default_rng(0)
@@ -306,7 +326,7 @@ def test_scores_of_known_estimates() -> None:
 def test_objects_are_measured_in_the_scale_of_the_whole_image() -> None:
     truth = np.array([[np.nan, 2.0, 4.0, 4.0, 8.0, 200.0]])
     depth = np.array([[1.0, 1.0, 2.0, 2.0, 8.0, 1.0]])  # half of the truth, but for an object that is as far again
-    image, off = held_out._depth_errors(depth, truth, np.array([[1, 0, 0, -1, 1, 1]]))
+    image, off = held_out._depth_errors(depth, truth, np.array([[2, 0, -1, 1, 2, 2]]))
     assert image["abs_rel"] == pytest.approx(1 / 4)
     assert off.tolist() == pytest.approx([0, 1])
     assert held_out._depth_errors(depth, truth * np.nan, None) == ({}, pytest.approx([]))

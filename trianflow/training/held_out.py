@@ -47,9 +47,9 @@ class HeldOutScore:
 
     Attributes:
         depth: means of the customary figures over the images, each scaled by its median; empty without true depth.
-        objects: means over the pixels of objects with instance masks, at the first stride: `object_abs_rel`, of depth
-            scaled by the median of the whole image, and `object_epe`, pixels between where depth and motions take a
-            pixel and where it goes; empty without masks or truth.
+        objects: means over objects with instance masks, each of the mean over its pixels, at the first stride:
+            `object_abs_rel`, of depth scaled by the median of the whole image, and `object_epe`, pixels between where
+            depth and motions take a pixel and where it goes; empty without masks or truth.
         poses: stride to `PoseScore`; empty without true poses.
     """
 
@@ -111,7 +111,7 @@ class _Estimates:
 
     Attributes:
         images: depth errors of the images with true depth.
-        objects: by name, the errors of all pixels on objects.
+        objects: by name, the mean errors of all objects.
         T_ba, true, known: `(N, 4, 4)`, `(N, 4, 4)`, `(N,)` of the pairs whose camera truly moved.
     """
 
@@ -141,8 +141,9 @@ def _estimates(system: AnySystem, batches: Iterable[PairBatch], device: torch.de
                 images += [image] if image else []
                 objects["object_abs_rel"].append(off)
         if truth.flow_ab is not None and batch.labels is not None:
-            error = end_point_error(found.flow_ab.float().cpu(), truth.flow_ab)[:, 0].numpy()
-            objects["object_epe"].append(error[(batch.labels[:, 0].numpy() > 0) & np.isfinite(error)])
+            errors = end_point_error(found.flow_ab.float().cpu(), truth.flow_ab)[:, 0].numpy()
+            for error, label in zip(errors, batch.labels[:, 0].numpy()):
+                objects["object_epe"].append(_means(error, np.where(np.isfinite(error), label, 0)))
         if truth.T_ba is not None:
             moving = truth.T_ba.isfinite().all(-1).all(-1) & (truth.T_ba[:, :3, 3].norm(dim=1) > _AT_REST)
             poses.append(tuple(x.cpu()[moving].numpy() for x in (found.T_ba, truth.T_ba, found.known)))  # type: ignore[arg-type]
@@ -154,14 +155,20 @@ def _estimates(system: AnySystem, batches: Iterable[PairBatch], device: torch.de
 def _depth_errors(
     depth: np.ndarray, truth: np.ndarray, labels: np.ndarray | None
 ) -> tuple[dict[str, float], np.ndarray]:
-    """The errors of an image, scaled by the median, and AbsRel of its pixels on objects; empty without truth."""
+    """The errors of an image, scaled by the median, and AbsRel of each of its objects; empty without truth."""
     valid = np.isfinite(truth) & (truth > _NEAREST) & (truth < _FARTHEST)
     if not valid.any():
         return {}, np.zeros(0)
     d, t = depth[valid].astype(float), truth[valid].astype(float)
     d = np.clip(d * np.median(t) / np.median(d), _NEAREST, _FARTHEST)
-    on = np.zeros(len(t), bool) if labels is None else labels[valid] != 0
-    return asdict(depth_errors(d, t)), (np.abs(d - t) / t)[on]
+    on = np.zeros(len(t), int) if labels is None else labels[valid]
+    return asdict(depth_errors(d, t)), _means(np.abs(d - t) / t, on)
+
+
+def _means(errors: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The mean error of each object: of the pixels of a positive label, that of an object seen in both images."""
+    found = [errors[labels == label].mean() for label in np.unique(labels) if label > 0]
+    return np.array(found, float)
 
 
 def _scale(T: np.ndarray, true: np.ndarray, known: np.ndarray) -> float:
