@@ -45,6 +45,13 @@ class StageConfig(Schedule):
 
     train: tuple[Network, ...] = Field(min_length=1, description="networks that learn; the others are frozen")
     losses: LossWeights
+    shift: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="largest shift of second images, share of their size, for flow alone: motion that the data lack."
+        " Every other pair has one, from the second quarter of the stage on, in which it grows",
+    )
 
     @model_validator(mode="after")
     def _teaches(self) -> StageConfig:
@@ -54,7 +61,13 @@ class StageConfig(Schedule):
             raise ValueError("the flow network is to learn, but no loss reaches it")
         if "depth" in self.train and not self.losses.need_depth:
             raise ValueError("the depth network is to learn, but no loss looks at depth")
+        if self.shift > 0 and self.losses.need_geometry:
+            raise ValueError("shift is for flow alone: with it, camera and poses do not fit the images")
         return self
+
+    def shift_at(self, way: float) -> float:
+        """The largest shift after a share of the stage: flow that begins at nothing first learns what is near."""
+        return self.shift * min(max(4 * way - 1, 0.0), 1.0)
 
 
 class PhotometricStage(Schedule):

@@ -19,7 +19,7 @@ from trianflow.systems.photometric import Photometric
 from trianflow.systems.result import StepResult
 from trianflow.systems.trianflow import TrianFlow
 from trianflow.training.checkpoint import Checkpoint, random_state, restore_random
-from trianflow.training.config import AnyStage, InstanceStage, TrainConfig
+from trianflow.training.config import AnyStage, InstanceStage, StageConfig, TrainConfig
 from trianflow.training.engine import (
     AnySystem,
     AnyWeights,
@@ -36,6 +36,7 @@ from trianflow.training.photometric_validation import PHOTOMETRIC_FIGURES, valid
 from trianflow.training.pictures import training_picture
 from trianflow.training.processes import everywhere, first_on_each_machine, leave, require_same, together
 from trianflow.training.run_folder import LAST, RunFolder, weight_card
+from trianflow.training.shifting import shift_second
 from trianflow.training.state import RunState
 from trianflow.training.stopping import Stopping
 from trianflow.training.sync_norm import synchronize_norms
@@ -183,6 +184,8 @@ class Trainer:
                 rate = stage.rate(done, expected)
                 if isinstance(stage, InstanceStage):
                     self.system.objects_wait = done < stage.objects_after * expected
+                elif isinstance(stage, StageConfig) and (shift := stage.shift_at(done / expected)) > 0:
+                    batch = shift_second(batch, shift, self._seed())
                 batch = batch.to(self.fabric.device)
                 gradient = self._step(model, optimizer, batch, stage.losses, rate, progress)
                 done += 1
@@ -221,6 +224,10 @@ class Trainer:
             return length
         return max(done, round(done * 60 * self._budget / self._state.seconds))
 
+    def _seed(self) -> int:
+        """Of what is drawn in the next step."""
+        return self.config.seed * 1_000_003 + self._state.steps
+
     def _step(
         self,
         model: Any,
@@ -234,7 +241,7 @@ class Trainer:
         counts = self._state
         buffers = {name: buffer.clone() for name, buffer in self.system.named_buffers()}
         optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(model(batch, weights, self.config.seed * 1_000_003 + counts.steps))
+        self.fabric.backward(model(batch, weights, self._seed()))
         norm = self.fabric.clip_gradients(model, optimizer, max_norm=self.config.clip, error_if_nonfinite=False)
         assert norm is not None
         finite = everywhere(self.fabric, bool(norm.isfinite()))
