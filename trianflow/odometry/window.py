@@ -140,6 +140,8 @@ class SlidingWindow:
         length = self._length(T_ck, before) if moves else None
         if length is not None:
             T_ba[:3, 3] *= length / given
+        elif moves:
+            self._road.forget()  # the unit may be another from here on
         self._append(number, T_ba @ self._window.T_cw[-1], self._weight(doubt, miss))
         inlier = pair.view.inlier[0]
         p_a, p_b = pair.matches.p_a[0].double()[inlier], pair.matches.p_b[0].double()[inlier]
@@ -158,7 +160,7 @@ class SlidingWindow:
             off = result.error * result.window.weight.sqrt() / self._config.noise
             self._select(off.amax(0) < _GATE)
             if moves:
-                self._drop_below_road(p_a, p_b)
+                self._drop_what_drives(p_a, p_b)
         T_ba = self._window.T_cw[-1] @ invert_pose(self._window.T_cw[-2])
         scale = 1.0 if length is None else float(T_ba[:3, 3].norm()) / given
         return WindowStep(self._window.T_cw[-1], scale, int(self._alive.sum()), length is not None, result.note)
@@ -194,12 +196,10 @@ class SlidingWindow:
 
     def _length(self, T_ck: Tensor, before: Tensor) -> float | None:
         """Length of a step of known direction by the depths of the tracks; None where they do not tell."""
-        w, given = self._window, float(T_ck[:3, 3].norm())
+        given = float(T_ck[:3, 3].norm())
         T_unit = T_ck.clone()
         T_unit[:3, 3] /= given
-        ray = homogeneous(straighten(w.x[w.anchor, torch.arange(len(w.anchor))], self.radial))
-        T = w.T_cw[-1] @ invert_pose(w.T_cw)[w.anchor]
-        known = w.inverse_depth / ((ray * T[:, 2, :3]).sum(-1) + w.inverse_depth * T[:, 2, 3])  # in the newest frame
+        known = self._seen_from(-1)[1]
         rho, reach = self._measure(normalize_pixels(before, self._K), normalize_pixels(self._p, self._K), T_unit)
         parallax = reach * known
         good = self._alive & known.isfinite() & (parallax > 0)
@@ -362,14 +362,9 @@ class SlidingWindow:
 
     def _drop_far(self) -> None:
         """Drop tracks that say nothing of the scale where they are many, as they would outlive all that do."""
-        w, every = self._window, torch.arange(len(self._alive))
-        if len(w.T_cw) < 3:
+        if len(self._window.T_cw) < 3:
             return
-        T = w.T_cw @ invert_pose(w.T_cw)[w.anchor][:, None]
-        home = w.x[w.anchor, every][:, None, None].expand(-1, len(w.T_cw), -1, -1)
-        reach = self._measure(home, w.x.transpose(0, 1)[:, :, None], T)[1][..., 0]
-        known = (w.weight.T * (reach / self._config.noise).square() * w.seen.T).sum(1) + w.prior_sigma**-2
-        clear = w.inverse_depth * known.sqrt()
+        clear = self._window.inverse_depth * self._information().sqrt()
         far = self._alive & (clear < _FAR)
         surplus = int(far.sum()) - int(_FAR_SHARE * self._config.points)
         if surplus > 0:
@@ -377,17 +372,36 @@ class SlidingWindow:
             keep[torch.where(far, clear, torch.inf).argsort()[:surplus]] = False
             self._select(keep)
 
-    def _drop_below_road(self, p_a: Tensor, p_b: Tensor) -> None:
-        """Drop what drives along; `p_a`, `p_b` `(N, 2)` are inliers of the newest pair."""
+    def _information(self) -> Tensor:
+        """What is known of the inverse depths `(M,)`, one over their variance, as if the poses were exact."""
+        w = self._window
+        T = w.T_cw @ invert_pose(w.T_cw)[w.anchor][:, None]
+        home = w.x[w.anchor, torch.arange(len(w.anchor))][:, None, None].expand(-1, len(w.T_cw), -1, -1)
+        reach = self._measure(home, w.x.transpose(0, 1)[:, :, None], T)[1][..., 0]
+        return (w.weight.T * (reach / self._config.noise).square() * w.seen.T).sum(1) + w.prior_sigma**-2
+
+    def _drop_what_drives(self, p_a: Tensor, p_b: Tensor) -> None:
+        """Drop the tracks of cars that drive along; `p_a`, `p_b` `(N, 2)` are inliers of the newest pair."""
         w = self._window
         T_ba = w.T_cw[-1] @ invert_pose(w.T_cw[-2])
         rho, reach = self._measure(normalize_pixels(p_a, self._K), normalize_pixels(p_b, self._K), T_ba)
         self._road.look(p_a, rho, self._config.noise / reach, invert_pose(T_ba)[:3, 3], self.radial)
+        x, inverse_depth, change = self._seen_from(-2)
+        self._select(~self._road.below(x, inverse_depth, change / self._information().sqrt()))
+
+    def _seen_from(self, frame: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Tracks in a frame of the window, without distortion; inverse depth is NaN behind it.
+
+        Returns:
+            x `(M, 2)`, inverse depth `(M,)`, and its derivative by that in the anchor `(M,)`.
+        """
+        w = self._window
         ray = homogeneous(straighten(w.x[w.anchor, torch.arange(len(w.anchor))], self.radial))
-        T = w.T_cw[-2] @ invert_pose(w.T_cw)[w.anchor]
-        X = (T[:, :3, :3] @ ray[..., None])[..., 0] + w.inverse_depth[:, None] * T[:, :3, 3]
-        inverse_depth = torch.where(X[:, 2] > 0, w.inverse_depth / X[:, 2], torch.nan)
-        self._select(~self._road.below(X[:, :2] / X[:, 2:], inverse_depth, float(T_ba[:3, 3].norm())))
+        T = w.T_cw[frame] @ invert_pose(w.T_cw)[w.anchor]
+        turned = (T[:, :3, :3] @ ray[..., None])[..., 0]
+        X = turned + w.inverse_depth[:, None] * T[:, :3, 3]
+        z = torch.where(X[:, 2] > 0, X[:, 2], torch.nan)
+        return X[:, :2] / z[:, None], w.inverse_depth / z, turned[:, 2] / z.square()
 
     def _forget_oldest(self) -> None:
         """Drop the oldest frame; its points move on to the next one, with what the two say of their depths."""
