@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.odometry.corridor import CAMERA, CONFIG, Corridor, drive
+from tests.odometry.corridor import CAMERA, CONFIG, Blind, Corridor, drive
 from trianflow.geometry.camera import Camera, homogeneous, normalize_pixels
 from trianflow.odometry.pipeline import VisualOdometry
 from trianflow.odometry.road_watch import RoadWatch
@@ -258,3 +258,17 @@ def test_the_scale_is_not_lost_to_a_car_that_drives_along(monkeypatch):
         scales = np.log(found / way)
         errors.append(abs(scales[-5:].mean() - scales[1:6].mean()))
     assert errors[0] < 0.04 < 0.06 < errors[1]
+
+
+def test_the_road_is_forgotten_where_the_unit_may_change(monkeypatch):
+    """With a blind stretch the window begins anew, and with it the watch."""
+    forgotten = []
+    forget = RoadWatch.forget
+    monkeypatch.setattr(RoadWatch, "forget", lambda self: (forgotten.append(len(steps)), forget(self)))
+    steps = []
+    world = Blind(drive(14, turn=0.0), {7, 8})
+    odometry = VisualOdometry(CAMERA, CONFIG, world)
+    for frame in world.frames():
+        steps.append(odometry.track(frame))
+    assert any(7 <= step <= 10 for step in forgotten)
+    assert all(step <= 10 for step in forgotten)

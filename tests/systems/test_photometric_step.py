@@ -221,6 +221,29 @@ def test_multi_mask_leaves_out_what_is_hidden(board: Board, both_ways: bool) -> 
     assert found[1] < 0.1 * found[0]
 
 
+def test_both_ways_have_one_unit_at_every_size(board: Board) -> None:
+    """Coarse sizes of another unit, alike in both views: normalised, the truth is as good as at the finest size."""
+    system = system_of(board.batch, (board.T_ba,), scales=2, ssim=0.0, normalize_depth=True, both_ways=True)
+    depths = [1 / system.raw_inverse_depth(d) for d in board.disparities]
+    unit = float((1 / depths[0]).mean())
+
+    def sizes(depth: Tensor) -> list[Tensor]:
+        coarse = nn.functional.avg_pool2d(1 / depth, 2) / 3
+        return [(inverse - 0.01) / 9.99 for inverse in (1 / depth, coarse)]
+
+    class Sizes(nn.Module):
+        answers = iter([sizes(depth) for depth in depths])
+
+        def forward(self, image: Tensor) -> list[Tensor]:
+            return next(self.answers)
+
+    T_ba = board.T_ba.clone()
+    T_ba[:, :3, 3] *= unit  # in the unit of normalised depth
+    system.depth, system.pose = Sizes(), KnownPose(T_ba)  # type: ignore[assignment]
+    both = photometric(system, board.batch)
+    assert both < 2 * board.step(both_ways=True)["photometric"]
+
+
 @pytest.mark.parametrize("config", [{}, {"multi_mask": True}, {"auto_mask": True, "reduction": "minimum"}])
 def test_both_ways_are_the_mean_of_each(board: Board, config: dict[str, Any]) -> None:
     weights = PhotometricWeights(photometric=1.0, smooth=0.1)

@@ -214,7 +214,8 @@ def test_scores_of_other_pairs_are_not_shown(
     values = json.loads((out / "a" / "scores.json").read_text())
     del values["measure"]  # as older versions left it
     (out / "a" / "scores.json").write_text(json.dumps(values))
-    assert shown(2) == 3
+    assert shown(3) == 3
+    assert measured == [4, 3, 3]
 
 
 def test_with_a_budget_of_time_the_rate_falls_by_the_pace(
@@ -284,7 +285,7 @@ def test_each_object_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
     g = torch.Generator().manual_seed(0)
     depth, flow = torch.full((1, 1, 20, 30), 8.0), torch.rand(1, 2, 20, 30, generator=g)
     labels = torch.zeros(1, 2, 20, 30, dtype=torch.int64)
-    labels[0, 0, :8, :12], labels[0, 0, 15:17, :4], labels[0, 0, 10:12, 10:12] = 1, 2, -1
+    labels[0, 0, :8, :12], labels[0, 0, 15:18, :4], labels[0, 0, 10:14, 10:14] = 1, 2, -1
     image = torch.zeros(1, 3, 20, 30)
     truth = PairTruth(depth_a=depth, flow_ab=flow, T_ba=torch.eye(4)[None].double())
     batch = PairBatch(image, image, image, image, torch.eye(3)[None].double(), truth, torch.zeros(1).long(), ())
@@ -324,10 +325,12 @@ def test_scores_of_known_estimates() -> None:
 
 
 def test_objects_are_measured_in_the_scale_of_the_whole_image() -> None:
-    truth = np.array([[np.nan, 2.0, 4.0, 4.0, 8.0, 200.0]])
-    depth = np.array([[1.0, 1.0, 2.0, 2.0, 8.0, 1.0]])  # half of the truth, but for an object that is as far again
-    image, off = held_out._depth_errors(depth, truth, np.array([[2, 0, -1, 1, 2, 2]]))
-    assert image["abs_rel"] == pytest.approx(1 / 4)
+    truth = np.array([[np.nan, 2.0, 4.0, 4.0, 8.0, 200.0, 8.0]]).repeat(10, 0)
+    depth = np.array([[1.0, 1.0, 2.0, 2.0, 8.0, 1.0, 4.0]]).repeat(10, 0)  # half of the truth, but for an object
+    labels = np.array([[2, 0, -1, 1, 2, 2, 0]]).repeat(10, 0)
+    labels[:9, 6] = 3  # too small to count
+    image, off = held_out._depth_errors(depth, truth, labels)
+    assert image["abs_rel"] == pytest.approx(1 / 5)
     assert off.tolist() == pytest.approx([0, 1])
     assert held_out._depth_errors(depth, truth * np.nan, None) == ({}, pytest.approx([]))
 

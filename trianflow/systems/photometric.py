@@ -5,7 +5,7 @@ SfMLearner, Monodepth2, all mixtures of the two, and the baselines PoseNet and P
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -116,19 +116,18 @@ class Photometric(nn.Module):
         with torch.autocast(batch.image_a.device.type, enabled=False):
             K = batch.K.to(batch.image_a)
             inverses = [self.inverse_depth(disparity) for disparity in disparities]
-            there = [[self._inverse_of_other(x, disparities[0]) for x in found] for found in others]
+            there = [[self._inverse_of_other(x, of_a) for x, of_a in zip(found, disparities)] for found in others]
             depths = [1 / found[0] for found in there]
             visible = [(torch.ones_like(inverses[0]),) * 2 for _ in sources]
             if config.multi_mask:
                 masks = [multi_mask(1 / inverses[0], depth, s.T_st, K) for s, depth in zip(sources, depths)]
                 visible = [(of_a.mask.float(), of_other.mask.float()) for of_a, of_other in masks]
-            targets = [(_Target(batch.image_a, inverses, sources, [of_a for of_a, _ in visible]), 1.0)]
+            share = 0.5 if config.both_ways else 1.0
+            targets = [(_Target(batch.image_a, inverses, sources, [of_a for of_a, _ in visible]), share)]
             if config.both_ways:
-                share = 0.5 / len(sources)
-                targets = [(targets[0][0], 0.5)]
                 for s, found, (_, of_other) in zip(sources, there, visible):
-                    back = replace(s, image=batch.image_a, input=batch.input_a, T_st=invert_pose(s.T_st))
-                    targets.append((_Target(s.image, found, [back], [of_other]), share))
+                    back = _Source(batch.image_a, batch.input_a, invert_pose(s.T_st), [], s.length, [])
+                    targets.append((_Target(s.image, found, [back], [of_other]), share / len(sources)))
             terms = {name: torch.zeros_like(K[:, 0, 0]) for name in ("photometric", "smooth", "explainability")}
             for target, share in targets:
                 for scale in range(len(inverses)):
@@ -174,7 +173,7 @@ class Photometric(nn.Module):
         return found.T_ba, found.found | (self.config.alignment == "network")
 
     def _inverse_of_other(self, disparity: Tensor, disparity_a: Tensor) -> Tensor:
-        """Inverse depth of another view of the target a, in the unit of a's."""
+        """Inverse depth of another view of the target a, in the unit of a's of the same size."""
         inverse = self.raw_inverse_depth(disparity)
         if self.config.normalize_depth:
             inverse = inverse / self.raw_inverse_depth(disparity_a).mean((1, 2, 3), keepdim=True)

@@ -47,7 +47,9 @@ class PhotometricConfig(Settings):
     ssim: float = Field(0.85, ge=0, le=1, description="structural share of the photometric error; 0 is L1")
     reduction: Literal["average", "minimum"] = Field("average", description="of the errors of the sources at a pixel")
     auto_mask: bool = Field(False, description="leave out pixels that the unmoved source explains better")
-    both_ways: bool = Field(False, description="put the other images together from the target as well (Multi-mask)")
+    both_ways: bool = Field(
+        False, description="put the other images together from the target as well, for half of the loss (Multi-mask)"
+    )
     multi_mask: bool = Field(False, description="leave out pixels that depth and pose say are hidden (Multi-mask)")
     smooth_of: Literal["disparity", "depth"] = Field("disparity", description="what is to be smooth")
     smooth_kind: Literal["second_order", "edge_aware"] = Field(

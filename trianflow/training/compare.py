@@ -30,6 +30,7 @@ _TO_SPARE = 1.0  # seconds that a stage may lack of its time
 # what messages of a run advise: there, and here with the folder of the method
 _RESTARTED = {"--restart to replace it": "remove {}", "--restart begins anew": "remove {} to begin anew"}
 _BATCH = 8  # pairs, when scoring
+_MEASURE = 2  # what the figures of scores mean: 1 counted the pixels of objects, not objects
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,11 @@ def compare(methods: Sequence[Method], budget: Budget, out: Path, quiet: bool) -
     _require_budget(out, budget)
     config = methods[0].config
     pairs = held_out_pairs(config.data, config.seed)
-    measure = {"val_pairs": config.val_pairs, "pairs": [dataset.digest for dataset in pairs.values()]}
+    measure = {
+        "version": _MEASURE,
+        "val_pairs": config.val_pairs,
+        "pairs": [dataset.digest for dataset in pairs.values()],
+    }
     outcomes: list[Outcome] = []
     for method in methods:
         try:
@@ -196,7 +201,7 @@ def read_score(method: Method, measure: dict[str, Any] | None = None) -> HeldOut
     """The score of a method that was scored before, on the pairs of `measure` if given, else None."""
     try:
         values = json.loads((method.folder / SCORES).read_text())
-        if measure is not None and values.get("measure", measure) != measure:  # older scores do not say
+        if measure is not None and values.get("measure") != measure:
             return None
         poses = {int(stride): PoseScore(**pose) for stride, pose in values["poses"].items()}
         return HeldOutScore(values["depth"], values["objects"], poses)

@@ -21,6 +21,7 @@ from trianflow.training.loading import validation_batches
 
 STRIDES = (1, 2, 3)
 _NEAREST, _FARTHEST = 1e-3, 80.0  # metres of true depth that counts
+_LEAST_PIXELS = 10  # of an object that counts
 _AT_REST = 1e-3  # metres: a camera that moved less has no direction
 
 
@@ -47,7 +48,7 @@ class HeldOutScore:
 
     Attributes:
         depth: means of the customary figures over the images, each scaled by its median; empty without true depth.
-        objects: means over objects with instance masks, each of the mean over its pixels, at the first stride:
+        objects: means over the objects with instance masks of each pair, of the mean over their pixels, at stride one:
             `object_abs_rel`, of depth scaled by the median of the whole image, and `object_epe`, pixels between where
             depth and motions take a pixel and where it goes; empty without masks or truth.
         poses: stride to `PoseScore`; empty without true poses.
@@ -166,9 +167,9 @@ def _depth_errors(
 
 
 def _means(errors: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The mean error of each object: of the pixels of a positive label, that of an object seen in both images."""
-    found = [errors[labels == label].mean() for label in np.unique(labels) if label > 0]
-    return np.array(found, float)
+    """The mean error of each object: of enough pixels of a positive label, that of an object seen in both images."""
+    found = [errors[labels == label] for label in np.unique(labels) if label > 0]
+    return np.array([x.mean() for x in found if len(x) >= _LEAST_PIXELS], float)
 
 
 def _scale(T: np.ndarray, true: np.ndarray, known: np.ndarray) -> float:
