@@ -49,8 +49,7 @@ def settings(data: Path) -> list[str]:
     return [
         # The recorded drives have 20 images a second, of which every second is taken, and 10.
         f"data.train=[{{drives: 600, seed: 1, movers: 4, fps: 20}}, {{path: {town}, end: 1200, stride: 2}}]",
-        f"data.val=[{{drives: 80, seed: 900, movers: 4, fps: 20}},"
-        f" {{path: {drive}, poses: {drive / 'poses.txt'}, start: 60, end: 140}}]",
+        f"data.val=[{{drives: 160, seed: 900, movers: 4, fps: 20}}, {{path: {drive}, poses: {drive / 'poses.txt'}}}]",
         "val_pairs=160",
         "val_every=300",
         "save_every=200",
