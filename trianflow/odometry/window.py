@@ -12,13 +12,14 @@ from torch import Tensor
 from trianflow.config import WindowConfig
 from trianflow.flow.refinement import PATCH
 from trianflow.geometry.camera import homogeneous, invert_pose, normalize_pixels
-from trianflow.geometry.radial import radial_of_pair, straighten
+from trianflow.geometry.radial import straighten
 from trianflow.geometry.scale import robust_mean
 from trianflow.geometry.triangulation import inverse_depths
 from trianflow.odometry.adjustment import adjust, without_oldest
 from trianflow.odometry.bundle import Link, Window
 from trianflow.odometry.motion import depth_at
 from trianflow.odometry.pair import Pair
+from trianflow.odometry.residual_distortion import ResidualDistortion
 from trianflow.odometry.road_watch import RoadWatch
 from trianflow.odometry.structure import carry
 from trianflow.pose.two_view import TwoViewStatus
@@ -27,13 +28,6 @@ from trianflow.pose.two_view import TwoViewStatus
 _MIN_POINTS = 30
 # A length less certain than this, as a share of it, is not taken from the tracks.
 _MAX_LENGTH_SIGMA = 0.2
-# Neighbouring matches share their errors: a pair's information on the distortion, which a smooth error of the
-# flow imitates best, counts a fifteenth (or less, where the pairs scatter more); a window's a tenth.
-_PAIR_INFLATION = 15.0
-_WINDOW_INFLATION = 10.0
-_RADIAL_MATCHES = 2000
-# Share of what is known of the distortion that outlives a pair with more to say of it.
-_RADIAL_MEMORY = 0.99
 # Largest forward-backward difference of a point that is followed: pixels, and share of its motion.
 _FOLLOWING = 0.33, 0.01
 # What a point errs by that the flow alone has carried, pixels.
@@ -83,17 +77,12 @@ class SlidingWindow:
     Args:
         K: `(3, 3)` float64 intrinsics.
         config: size, points, noise.
-
-    Attributes:
-        radial: residual distortion, as `geometry.radial.straighten` takes it.
-        radial_sigma: its standard deviation.
     """
 
     def __init__(self, K: Tensor, config: WindowConfig) -> None:
         self._K, self._config = K, config
         self._f = K.diagonal()[:2]
-        self.radial, self.radial_sigma = 0.0, config.radial_sigma
-        self._scatter = _PAIR_INFLATION
+        self._distortion = ResidualDistortion(K, config.radial_sigma)
         self._road = RoadWatch(K)
         self.restart(0, torch.eye(4, dtype=torch.float64))
 
@@ -109,6 +98,11 @@ class SlidingWindow:
         # How the points looked when they were first seen, NaN where the flow stood, and what became of the shape.
         self._patches, self._shapes = torch.zeros(0, PATCH), zeros.reshape(0, 2, 2)
         self._alive = none[0]
+
+    @property
+    def radial(self) -> float:
+        """Residual distortion, as `geometry.radial.straighten` takes it."""
+        return self._distortion.radial
 
     @property
     def poses(self) -> dict[int, Tensor]:
@@ -147,16 +141,16 @@ class SlidingWindow:
         p_a, p_b = pair.matches.p_a[0].double()[inlier], pair.matches.p_b[0].double()[inlier]
         if given > 0:
             self._begin_tracks(before, p_a, p_b, pair.sigma[inlier], T_ba, pair, depth, depth_noise)
-        turning = self._watch_distortion(pair, p_a, p_b)
+        turning = self._distortion.watch(pair, p_a, p_b)
         links = [*self._window.links, *self._link(pair)]
-        sigma = self.radial_sigma if turning else 0.0
+        sigma = self._distortion.sigma if turning else 0.0
         self._window = replace(
             self._window, links=links, radial=self.radial, radial_prior=self.radial, radial_sigma=sigma
         )
         result = adjust(self._window, self._f, self._config.noise, self._held())
         self._window = result.window
         if result.ok:
-            self._learn_distortion(result.radial_information)
+            self._distortion.learn(self._window, result.radial_information, self._config.frames)
             off = result.error * result.window.weight.sqrt() / self._config.noise
             self._select(off.amax(0) < _GATE)
             if moves:
@@ -299,40 +293,6 @@ class SlidingWindow:
         last = len(self._window.T_cw) - 1
         known = pair.view.information[0].double()
         return [Link(last - 1, last, pair.view.T_ba[0].double(), known)]
-
-    def _watch_distortion(self, pair: Pair, p_a: Tensor, p_b: Tensor) -> bool:
-        """Learn of the distortion from a pair; whether the camera turns more than it moves."""
-        R = pair.view.T_ba[0, :3, :3].double()
-        angle = float(((R.diagonal().sum() - 1) / 2).clamp(-1, 1).arccos())
-        focal = float(self._f.mean())
-        if pair.status is not TwoViewStatus.OK or self._config.radial_sigma <= 0:
-            return False
-        if angle * focal < float(pair.view.parallax):
-            return False
-        every = max(len(p_a) // _RADIAL_MATCHES, 1)
-        x_a, x_b = normalize_pixels(p_a[::every], self._K), normalize_pixels(p_b[::every], self._K)
-        noise = max(float(pair.view.noise), 0.1) / focal
-        radial, information = radial_of_pair(x_a, x_b, pair.view.T_ba[0].double(), noise)
-        if information > 0:
-            information *= len(p_a) / len(x_a)
-            surprise = max((radial - self.radial) ** 2 - self.radial_sigma**2, 0.0) * information
-            self._scatter += (surprise - self._scatter) / 10
-            self._fuse_distortion(radial, information / max(self._scatter, _PAIR_INFLATION))
-        return True
-
-    def _learn_distortion(self, information: float) -> None:
-        """Learn of the distortion from the adjusted window."""
-        w = self._window
-        if w.radial_sigma <= 0 or information <= 0:
-            return
-        prior = 1 / w.radial_sigma**2
-        alone = (w.radial * (information + prior) - w.radial_prior * prior) / information
-        self._fuse_distortion(alone, information / (_WINDOW_INFLATION * self._config.frames))
-
-    def _fuse_distortion(self, radial: float, information: float) -> None:
-        prior = _RADIAL_MEMORY / self.radial_sigma**2
-        self.radial = (prior * self.radial + information * radial) / (prior + information)
-        self.radial_sigma = (prior + information) ** -0.5
 
     def _select(self, keep: Tensor) -> None:
         """Keep some of the points `(M,)`."""
