@@ -19,7 +19,7 @@ from trianflow.data.pairs.sources import PairSource, RawPair
 from trianflow.flow.interface import FlowPair
 from trianflow.systems.config import SystemConfig
 from trianflow.systems.trianflow import TrianFlow
-from trianflow.training import loop
+from trianflow.training import engine
 from trianflow.training.config import TrainConfig
 from trianflow.training.loop import Trainer, TrainingOutcome
 from trianflow.training.run_folder import LAST
@@ -90,7 +90,7 @@ class SmallSystem(TrianFlow):
 def use_small_networks(raw_pairs: list[RawPair], setattr: Callable[[Any, str, Any], None]) -> None:
     first = raw_pairs[0]
     known = FlowPair(*(torch.from_numpy(x)[None] for x in (first.flow_ab, first.__dict__["flow_ba"])))
-    setattr(loop, "TrianFlow", partial(SmallSystem, known))
+    setattr(engine, "TrianFlow", partial(SmallSystem, known))
 
 
 TINY = (

@@ -1,8 +1,9 @@
-"""The engine under training: Lightning Fabric with our own idea of what autocast is for."""
+"""The engine under training: the networks, and Lightning Fabric with our own idea of what autocast is for."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from trianflow.systems.photometric import Photometric
 from trianflow.systems.photometric_config import PhotometricWeights
 from trianflow.systems.result import StepResult
 from trianflow.systems.trianflow import TrianFlow
-from trianflow.training.config import TrainConfig
+from trianflow.training.config import InstanceStage, TrainConfig
 
 # One process of a machine reads all data for the first time, or validates, while the others wait for it.
 _PATIENCE = timedelta(hours=6)
@@ -53,6 +54,21 @@ class TrainingStep(nn.Module):
         """The total loss of a batch."""
         self.result = self.system(batch, weights, seed)
         return self.result.total
+
+
+def untrained_system(config: TrainConfig) -> AnySystem:
+    """The networks of a run, as its seed draws them."""
+    torch.manual_seed(config.seed)
+    method = config.method
+    if method is None:
+        return TrianFlow(config.system)
+    return InstaDM(method.system) if isinstance(method, InstanceStage) else Photometric(method.system)
+
+
+def let_learn(system: AnySystem, names: Sequence[str]) -> None:
+    """Let these networks of a system learn, and freeze the others, their statistics too."""
+    for name, network in system.named_children():
+        network.requires_grad_(name in names).train(name in names)
 
 
 def _accelerator(config: TrainConfig) -> str:

@@ -17,7 +17,6 @@ from trianflow.systems.config import LossWeights
 from trianflow.systems.instance import InstaDM
 from trianflow.systems.photometric import Photometric
 from trianflow.systems.result import StepResult
-from trianflow.systems.trianflow import TrianFlow
 from trianflow.training.checkpoint import Checkpoint, random_state, restore_random
 from trianflow.training.config import AnyStage, InstanceStage, StageConfig, TrainConfig
 from trianflow.training.engine import (
@@ -25,8 +24,10 @@ from trianflow.training.engine import (
     AnyWeights,
     TrainingStep,
     choose_training_precision,
+    let_learn,
     make_fabric,
     scaler_of,
+    untrained_system,
 )
 from trianflow.training.failures import batches_of, memory_guarded
 from trianflow.training.initial import initialize
@@ -163,7 +164,7 @@ class Trainer:
         """Train one stage to its end; False where the run is to stop before the last stage is done."""
         state, self._checkpoint = self._checkpoint, None
         done = state.step if state is not None else 0
-        self._choose(stage)
+        let_learn(self.system, stage.train)
         step = TrainingStep(self.system)
         optimizer: Any = torch.optim.Adam((p for p in self.system.parameters() if p.requires_grad), lr=stage.lr)
         if state is not None and state.optimizer:
@@ -281,13 +282,7 @@ class Trainer:
     # --- networks and processes -----------------------------------------------------------------------------
 
     def _make_system(self) -> AnySystem:
-        torch.manual_seed(self.config.seed)
-        method = self.config.method
-        system: AnySystem
-        if method is None:
-            system = TrianFlow(self.config.system)
-        else:
-            system = InstaDM(method.system) if isinstance(method, InstanceStage) else Photometric(method.system)
+        system = untrained_system(self.config)
         if self._checkpoint is not None:
             system.load_state_dict(self._checkpoint.system)
         else:
@@ -296,12 +291,6 @@ class Trainer:
             synchronize_norms(system)
         # Convolutions of this layout are faster, on the CPU as well.
         return system.to(self.fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def _choose(self, stage: AnyStage) -> None:
-        """Let the networks of a stage learn, and freeze the others, their statistics too."""
-        for name, network in self.system.named_children():
-            learns = name in stage.train
-            network.requires_grad_(learns).train(learns)
 
     def _require_agreement(self) -> None:
         """Check that all processes begin at one place with the same pairs, those of the checkpoint."""
