@@ -145,6 +145,9 @@ def test_claims_of_sequences(tool):
     assert found == {}
     worse = {("01/2", "front"): window, ("01/2", "window"): front}
     assert not lines(tool("odometry_claims").claims_of_sequences(worse))["01/2 t_err %"][0]
+    for scatter, holds in ((0.1, False), (0.2, True)):  # of the seeds, half the range of each
+        near = {key: Row(row.name, row.values, {"t_err": scatter}) for key, row in worse.items()}
+        assert lines(tool("odometry_claims").claims_of_sequences(near))["01/2 t_err %"][0] is holds
 
 
 @pytest.mark.parametrize(
