@@ -122,6 +122,21 @@ def test_order_of_the_colours(tmp_path: Path, flow: PWCNet, with_card: bool) -> 
             assert torch.equal(rgb.state_dict()[key], value.flip(1) if key == first else value), key
 
 
+def test_a_narrower_depth_network_comes_back_and_is_half_as_large(tmp_path: Path) -> None:
+    sizes = {}
+    for deepest in (512, 256):
+        path, depth = tmp_path / f"{deepest}.safetensors", DepthNet(deepest=deepest)
+        card = save_weights(path, None, depth, CARD, torch.float16)
+        path.with_suffix(".json").unlink()
+        found = load_weights(path).depth
+        assert isinstance(found, DepthNet)
+        assert found.deepest == deepest
+        assert found.state_dict().keys() == depth.state_dict().keys()
+        sizes[deepest] = path.stat().st_size
+    assert card["networks"] == {"depth": {"scales": 1, "deepest": 256}}
+    assert sizes[256] < 0.55 * sizes[512]
+
+
 def test_file_of_the_same_content_is_the_same(tmp_path: Path, flow: PWCNet) -> None:
     """And its metadata is one entry, as the order of several would be drawn by chance."""
     sums = {save_weights(tmp_path / f"{i}.safetensors", flow, None, CARD)["sha256"] for i in range(3)}

@@ -27,6 +27,7 @@ from trianflow.assets import find_asset
 from trianflow.checkpoint import CheckpointError, fill, read_state_dict
 from trianflow.depth.dispnet import DispNet
 from trianflow.depth.network import DepthNet
+from trianflow.depth.resnet import CHANNELS
 from trianflow.errors import TrianflowError, UsageError
 from trianflow.files import replacing
 from trianflow.flow.pwc import PWCNet
@@ -187,6 +188,8 @@ def save_weights(
         arguments["flow"] = {"normalize_features": flow.decoder.normalize_features}
     if depth is not None:
         arguments[depth_kind] = {"scales": depth.scales}
+    if isinstance(depth, DepthNet) and depth.deepest != CHANNELS[-1]:
+        arguments[depth_kind]["deepest"] = depth.deepest
     if pose is not None:
         arguments["pose"] = pose.arguments
     if objects is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -45,6 +47,24 @@ def test_what_is_shown(
     assert trianflow("view", *words).code == 0
     (scene,) = shown
     assert (len(scene.T_wc), len(scene.points)) == (poses, points)
+
+
+@pytest.mark.parametrize(
+    ("report", "shown"),
+    [
+        ({"files": ["trajectory.tum", "cloud.ply", "elsewhere/mesh.ply"]}, ["cloud.ply"]),
+        ({"files": ["trajectory.tum"]}, []),
+        ({"state": "complete"}, ["cloud.ply", "mesh.ply"]),
+        ("half a repo", ["cloud.ply", "mesh.ply"]),
+        (None, ["cloud.ply", "mesh.ply"]),
+    ],
+)
+def test_of_a_run_what_it_has_made_is_shown(run: Path, report: Any, shown: list[str]) -> None:
+    (run / "mesh.ply").write_text("of an earlier run")
+    (run / ".mesh.part.ply").write_text("of a run that was killed")
+    if report is not None:
+        (run / "report.json").write_text(report if isinstance(report, str) else json.dumps(report))
+    assert [path.name for path in view._of_the_run(run)] == shown
 
 
 def test_screenshot(run: Path, trianflow) -> None:

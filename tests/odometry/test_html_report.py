@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.odometry import corridor
 from trianflow.config import OdometryConfig
 from trianflow.data.frames import Frame
 from trianflow.data.ply import write_ply
+from trianflow.flow.dis import DISFlow
 from trianflow.geometry.camera import Camera
 from trianflow.odometry.estimators import Estimators
 from trianflow.odometry.html_report import HtmlReport
@@ -161,6 +163,47 @@ def test_measured_depth_is_in_metres(tmp_path: Path) -> None:
     run_odometry(slide(5, depth=3.0), CAMERA, FAST, tmp_path, observers=[HtmlReport()])
     layer = next(x for x in data_of(tmp_path)["pictures"]["layers"] if x["key"] == "depth")
     assert layer["caption"][0] == layer["caption"][-1] == "3 to 3 m"
+
+
+def depth_captions(out: Path) -> list[str]:
+    return next(x for x in data_of(out)["pictures"]["layers"] if x["key"] == "depth")["caption"]
+
+
+def test_a_frame_without_measured_depth_is_in_metres_like_the_others(tmp_path: Path) -> None:
+    frames = list(slide(6, depth=3.0))
+    frames[3] = replace(frames[3], depth=None)
+    run = run_odometry(frames, CAMERA, FAST, tmp_path, observers=[HtmlReport()])
+    assert run.report.unit == "metres"
+    captions = depth_captions(tmp_path)
+    assert len(captions) == 6
+    assert all(caption.endswith(" m") for caption in captions)
+
+
+class Constant:
+    """A network that takes everything for a wall two units away."""
+
+    def depth(self, image: np.ndarray) -> np.ndarray:
+        return np.full(image.shape[:2], 2.0, np.float32)
+
+
+def test_predicted_depth_is_in_units_of_the_network_also_where_depth_was_measured(tmp_path: Path) -> None:
+    """The first frame decides."""
+    frames = list(slide(5, depth=3.0))
+    frames[0] = replace(frames[0], depth=None)
+    config = FAST.model_copy(update={"scale": "depth"})
+    estimators = Estimators(DISFlow("fast"), Constant())
+    run_odometry(frames, CAMERA, config, tmp_path, estimators=estimators, observers=[HtmlReport()])
+    assert set(depth_captions(tmp_path)) == {"2 to 2 units of the network"}
+
+
+def test_a_camera_without_a_size_gets_that_of_the_images(tmp_path: Path) -> None:
+    unsized = replace(CAMERA, width=0, height=0)
+    pages = []
+    for name, camera in (("known", CAMERA), ("unknown", unsized)):
+        run_odometry(slide(3), camera, FAST, tmp_path / name, observers=[HtmlReport()])
+        pages.append(data_of(tmp_path / name))
+    assert pages[0]["viewAngle"] == pages[1]["viewAngle"] == pytest.approx([80 / 150, 48 / 150])
+    assert "0\u00a0×" not in (tmp_path / "unknown" / "report.html").read_text("utf-8")
 
 
 def test_one_frame(tmp_path: Path) -> None:

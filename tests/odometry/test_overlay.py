@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,23 @@ def pictures(path: Path) -> list[np.ndarray]:
         if not more:
             return found
         found.append(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+
+
+def size_of(value: object, seen: set[int] | None = None) -> int:
+    """Bytes of the arrays and bytes that are reached from a value through the package's own objects and containers."""
+    seen = set() if seen is None else seen
+    if id(value) in seen:
+        return 0
+    seen.add(id(value))
+    if isinstance(value, np.ndarray):
+        return value.nbytes if value.base is None else size_of(value.base, seen)
+    if isinstance(value, bytes):
+        return len(value)
+    if isinstance(value, dict):
+        return size_of(list(value.values()), seen)
+    if isinstance(value, (list, tuple, set, deque)):
+        return sum(size_of(part, seen) for part in value)
+    return size_of(vars(value), seen) if type(value).__module__.startswith("trianflow") else 0
 
 
 def with_depth(number: int) -> Iterator[Frame]:
@@ -238,14 +256,21 @@ def test_layouts_fill_the_video_without_overlap(size: tuple[int, int], has_depth
 
 
 def test_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
-    """What the overlay keeps between frames: positions, and nothing of the pictures."""
-    overlay = Overlay(tmp_path / "out.mp4")
-    run_odometry(frames(12), CAMERA, FAST, tmp_path / "run", observers=[overlay])
-    parts = (overlay, overlay._trajectory, overlay._video)
-    kept = [value for part in parts for value in vars(part).values()]
-    arrays = [value for value in kept if isinstance(value, np.ndarray)]
-    assert sum(array.size for array in arrays) <= 36
-    assert overlay._early == []
+    """What the overlay keeps while it runs: positions, and nothing of the pictures, each of which has 46,080 bytes."""
+    overlay, kept = Overlay(tmp_path / "out.mp4"), []
+
+    class Watch:
+        def observe(self, *_: object) -> None:
+            kept.append(size_of(vars(overlay)))
+
+        def finish(self, *_: object) -> list[str]:
+            return []
+
+        def abandon(self) -> None:
+            pass
+
+    run_odometry(frames(24), CAMERA, FAST, tmp_path / "run", observers=[overlay, Watch()])
+    assert kept[-1] - kept[8] < 16 * 500
 
 
 def test_the_path_is_corrected_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from trianflow.geometry.camera import Camera
 from trianflow.odometry.cloud import CloudWriter
 from trianflow.odometry.colmap import ColmapWriter
 from trianflow.odometry.estimators import Estimators
+from trianflow.odometry.pipeline import VisualOdometry
 from trianflow.odometry.run import Observer, OdometryRun, run_odometry
 from trianflow.odometry.step import StepStatus
 from trianflow.trajectory import Trajectory
@@ -167,8 +168,72 @@ def test_colmap_replaces_an_earlier_run_and_nothing_else(tmp_path: Path) -> None
         ColmapWriter(model)
     (model / "images" / "mine.jpg").unlink()
     (model / "images.txt").write_text("# Image list with two lines of data per image:\n")
-    with pytest.raises(UsageError, match="holds a reconstruction already; name another folder"):
+    with pytest.raises(UsageError, match=r"cameras\.txt is of another program; name another folder"):
         ColmapWriter(model)
+
+
+@pytest.mark.parametrize("part", ["cameras", "images", "points3D"])
+@pytest.mark.parametrize("suffix", [".txt", ".bin"])
+def test_colmap_refuses_any_part_of_another_reconstruction(tmp_path: Path, part: str, suffix: str) -> None:
+    path = tmp_path / f"{part}{suffix}"
+    path.write_text("# of another program\n")
+    with pytest.raises(UsageError, match=rf"{part}\{suffix} is of another program; name another folder"):
+        ColmapWriter(tmp_path)
+    assert list(tmp_path.iterdir()) == [path], "not so much as an empty folder is left"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UsageError, match="is of another program"):
+        ColmapWriter(tmp_path)
+
+
+class Killed(ColmapWriter):
+    """One whose process ends before its run does."""
+
+    def finish(self, run: OdometryRun, odometry: VisualOdometry) -> list[str]:
+        return []
+
+
+def test_colmap_replaces_what_a_killed_run_left(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    run(tmp_path, Killed(model))
+    left = pictures(model)
+    assert len(left) > 5
+    few = Corridor(WORLD.T_wc[:2])
+    frames = (replace(frame, index=100 + frame.index) for frame in few.frames())
+    run_odometry(frames, CAMERA, CONFIG, tmp_path, estimators=Estimators(few), observers=[Killed(model)])
+    assert pictures(model) <= {"000100.jpg", "000101.jpg"}
+    assert run(tmp_path, ColmapWriter(model)).problems == []
+    assert pictures(model) == left
+    assert len(Trajectory.load(model / "images.txt")) == len(left)
+
+
+@pytest.mark.parametrize("at", [0, 2])
+def test_colmap_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """Neither of its own nor of an earlier run; the same folder will do for the next."""
+    model, few = tmp_path / "model", Corridor(WORLD.T_wc[:8])
+    write, done = Path.write_bytes, []
+
+    def limited(path: Path, data: bytes) -> int:
+        done.append(path)
+        if len(done) > at:
+            write(path, data[:10])
+            raise OSError(28, "No space left on device")
+        return write(path, data)
+
+    def outcome() -> OdometryRun:
+        return run_odometry(
+            few.frames(), CAMERA, CONFIG, tmp_path, estimators=Estimators(few), observers=[ColmapWriter(model)]
+        )
+
+    outcome()
+    assert (model / "cameras.txt").is_file()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", limited)
+        assert outcome().problems == [f"{done[-1]}: cannot write the picture: No space left on device"]
+    assert done[-1].suffix == ".jpg"
+    assert list(model.rglob("*")) == [model / "images"]
+    outcome()
+    assert len(pictures(model)) > at
 
 
 def test_colmap_without_points_has_poses_and_a_problem(tmp_path: Path) -> None:

@@ -75,18 +75,18 @@ def test_remarks_are_told_once_a_kind() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "sources", "unit"),
+    ("sources", "unit"),
     [
-        (True, ["depth", "pnp", "structure"], "metres"),
-        (True, ["unit", "depth"], "arbitrary"),
-        (True, ["", "structure"], "arbitrary"),
-        (False, ["pnp", "structure"], "arbitrary"),
-        (False, ["", "network", "velocity"], "network"),
-        (False, ["unit", "network"], "arbitrary"),
+        (["depth", "pnp", "structure"], "metres"),
+        (["unit", "depth"], "arbitrary"),
+        (["", "structure"], "arbitrary"),
+        (["pnp", "structure"], "arbitrary"),
+        (["", "network", "velocity"], "network"),
+        (["unit", "network"], "arbitrary"),
     ],
 )
-def test_unit(metric: bool, sources: list[str], unit: str) -> None:
-    report = RunReport(metric=metric)
+def test_unit(sources: list[str], unit: str) -> None:
+    report = RunReport()
     for i, source in enumerate(sources):
         add(report, i, scale_source=source)
     assert report.unit == unit

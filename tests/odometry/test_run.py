@@ -17,6 +17,7 @@ from trianflow.errors import TrianflowError
 from trianflow.geometry.camera import Camera
 from trianflow.odometry import run as module
 from trianflow.odometry.pipeline import VisualOdometry
+from trianflow.odometry.report import RunReport
 from trianflow.odometry.run import Interrupted, OdometryRun, prepare_output, run_odometry
 from trianflow.odometry.step import Step
 from trianflow.trajectory import Trajectory
@@ -139,6 +140,48 @@ def test_an_observer_that_fails_ends_neither_the_run_nor_the_others(tmp_path: Pa
     else:
         said = f" has failed: {type(error).__name__}: {str(error) or 'no reason given'}"
         assert run.problems == [f"Writer at frame 1{said}", f"Writer{said}"]
+
+
+def test_the_report_names_the_files(tmp_path: Path) -> None:
+    good, bad = Writer(tmp_path / "a"), Writer(tmp_path / "b", ValueError("bad"))
+    run = run_odometry(frames(2), CAMERA, FAST, tmp_path, observers=[good, bad])
+    assert json.loads((tmp_path / "report.json").read_text())["files"] == run.files
+    assert run.files == ["trajectory.tum", "trajectory.kitti", "report.json", "trajectory.png", "a"]
+
+
+def test_loops_that_cannot_be_closed_are_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(self: VisualOdometry) -> None:
+        raise RuntimeError("singular")
+
+    monkeypatch.setattr(VisualOdometry, "closed", fails)
+    observer = Writer(tmp_path / "a")
+    config = FAST.model_copy(update={"loops": True})
+    run = run_odometry(frames(2), CAMERA, config, tmp_path, observers=[observer])
+    assert run.problems == ["closing loops has failed: RuntimeError: singular"]
+    assert run.files == ["trajectory.tum", "trajectory.kitti", "report.json", "trajectory.png", "a"]
+    assert observer.abandoned == 0
+
+
+@pytest.mark.parametrize("what", ["report", "trajectory", "no frame", "tracking"])
+def test_where_the_run_s_own_files_cannot_be_written_observers_are_abandoned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def full(*_: object) -> None:
+        raise TrianflowError("no room")
+
+    def last(*_: object) -> None:
+        if what != "no frame":
+            monkeypatch.setattr(Trajectory if what == "trajectory" else RunReport, "save", full)
+        if what == "tracking":
+            raise RuntimeError("lightning")
+
+    observers = [Writer(tmp_path / name) for name in "ab"]
+    stream = frames(0 if what == "no frame" else 1)
+    said = {"no frame": "not one frame", "tracking": "lightning"}.get(what, "no room")
+    with pytest.raises((TrianflowError, RuntimeError), match=said):
+        run_odometry(stream, CAMERA, FAST, tmp_path, on_step=last, observers=observers)
+    assert [observer.abandoned for observer in observers] == [1, 1]
+    assert not any(observer.path.exists() for observer in observers)
 
 
 def test_an_interrupted_run_tells_what_was_done(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ def shots(world: Corridor, config=CONFIG, with_depth: bool = True) -> list[tuple
     """The frames that were taken, by number."""
     odometry, picker, found = VisualOdometry(CAMERA, config, world), ShotPicker(), []
     for frame in world.frames(with_depth):
-        shot = picker.observe(odometry, frame, odometry.track(frame))
+        shot = picker.observe(odometry, odometry.track(frame))
         if shot is not None:
             found.append((frame.index, shot))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -43,7 +44,8 @@ def test_terms_at_the_truth_vanish_in_any_unit_of_depth(still_drives: RenderedPa
         assert losses["depth_consistency"] < 0.03
         assert losses["flow_consistency"] < 0.1
         assert 0 < losses["depth_smooth"] < 10
-    for name in set(LossWeights.model_fields) - {"depth_smooth"}:
+    assert losses["depth_truth"] == pytest.approx(-math.log(0.31), abs=0.05), "the only term that knows the unit"
+    for name in set(LossWeights.model_fields) - {"depth_smooth", "depth_truth"}:
         value = found[1.0][name]
         torch.testing.assert_close(found[0.31][name], value, rtol=2e-2, atol=2e-3, msg=name)
     wrong = KnownDepth(drives.depth_a.sqrt(), drives.depth_b.sqrt(), 1.0)
@@ -95,6 +97,25 @@ def test_what_has_no_weight_is_not_computed(
     called.clear()
     system(batch, DEPTH)
     assert set(called) == {"solve_geometry", "reproject", "depth_consistency_loss", "disparity_smoothness"}
+
+
+def test_true_depth_alone_needs_no_flow_and_one_image(drives: RenderedPair, system_with: MakeSystem) -> None:
+    batch, weights = batch_of(drives), LossWeights(depth_truth=1.0, depth_smooth=1e-3)
+    system, seen = TrianFlow(), []
+    system.depth.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    system.flow = torch.nn.Linear(1, 1)  # type: ignore[assignment]
+    result = system(batch, weights)
+    assert seen == [len(batch)]
+    assert result.flow is result.geometry is None
+    assert result.disparity_a is not None
+    depth = 1 / (0.01 + 9.99 * result.disparity_a)
+    known = drives.depth_a.isfinite()
+    expected = (depth.log() - drives.depth_a.log()).abs()[known].mean()
+    torch.testing.assert_close(result.losses["depth_truth"], expected, rtol=0.1, atol=0)  # pairs weigh alike
+    result.total.backward()
+    assert len(gradients(system.depth)) == len(list(system.depth.parameters()))
+    bare = system(replace(batch, truth=None), LossWeights(depth_truth=1.0))
+    assert float(bare.total.detach()) == 0
 
 
 def test_second_stage_teaches_depth_and_leaves_the_flow_alone(drives: RenderedPair, system_with: MakeSystem) -> None:

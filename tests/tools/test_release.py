@@ -80,6 +80,25 @@ def test_what_is_published_takes_rgb(
         torch.testing.assert_close(first, expected, rtol=1e-3, atol=1e-6)
 
 
+def test_weights_that_are_too_many_leave_everything_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flow: PWCNet
+) -> None:
+    source, assets, publish = tmp_path / "run.safetensors", tmp_path / "assets", tool("publish")
+    save_weights(source, flow, None, {})
+    monkeypatch.setattr(publish, "ASSETS", assets)
+    monkeypatch.setattr(publish, "LARGEST", 15_000_000)  # one of 10 MB, not two
+    words = ["--description", "of a test", "--licence", "CC0-1.0", "--limits", "all"]
+    for name in ("first", "first"):  # the second time in its own place
+        monkeypatch.setattr(sys, "argv", ["publish.py", str(source), name, *words])
+        publish.main()
+    before = {file.name: file.read_bytes() for file in assets.iterdir()}
+    monkeypatch.setattr(sys, "argv", ["publish.py", str(source), "second", *words])
+    with pytest.raises(SystemExit):
+        publish.main()
+    assert "20.6 MB, more than 15" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in assets.iterdir()} == before
+
+
 def test_pieces_join_to_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flow: PWCNet) -> None:
     """Also where pieces of an earlier, longer file lie in the folder, and those of another one."""
     source, folder, joined = tmp_path / "run.safetensors", tmp_path / "pieces", tmp_path / "new" / "run.safetensors"
@@ -111,7 +130,8 @@ def test_the_queue_is_made_of_training_configurations_each_begun_with_an_earlier
         config = load_settings(TrainConfig(), file, [])
         assert config.listed_stages()
         earlier = {f"runs/release/{before.stem}" for before in files[:number]}
-        assert number == 0 or str(config.init).removesuffix(".safetensors").removesuffix("/flow") in earlier
+        first = config.init is None
+        assert first or str(config.init).removesuffix(".safetensors").removesuffix("/flow") in earlier
         for held_out in ("kitti_odom_07", "kitti_mini_10", "kitti_mini_depth/10", "tum_"):
             assert held_out not in file.read_text()
 

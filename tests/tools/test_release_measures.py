@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import cv2
@@ -129,20 +130,61 @@ def test_what_is_known_is_not_measured_again(evaluate: ModuleType, tmp_path: Pat
     assert found == {"first": {"epe": 1.1}, "second": {"epe": 3.1}}
 
 
-def test_the_log_has_one_head_and_a_row_each_time(evaluate: ModuleType, tmp_path: Path) -> None:
+def test_cells_of_flow(evaluate: ModuleType) -> None:
     figures = {name: {"rot": 0.0271, "dir": 0.333, "near": 0.641} for name in evaluate._MOTIONS}
     figures |= {"kitti2015": {"epe": 7.0, "outliers": 21.04}, "rubberwhale": {"epe": 0.2}, "synthetic": {"epe": 1.0}}
     cells = evaluate.flow_cells(figures)
     assert cells[0] == "0.027/0.33/64"
     assert cells[-4:] == ["7.00", "21.0", "0.200", "1.00"]
+
+
+def test_the_log_has_a_table_for_flow_and_one_for_depth(evaluate: ModuleType, tmp_path: Path) -> None:
+    """In the log of the repository rows of flow come behind those that are there."""
     log = tmp_path / "LOG.md"
+    shutil.copy(RELEASE / "LOG.md", log)
+    before = log.read_text()
+    flow = dict.fromkeys((column.title for column in evaluate._FLOW), "1")
+    figures = {"tum": {"abs_rel": 0.2, "d1": 0.7, "spread": 0.12}, "scale": {"alone": 1.234, "both": 0.5}}
+    depth = evaluate.depth_cells(figures)
+    assert depth == {"tum": "0.200/0.70/12", "07, alone, both": "1.23/0.50"}
+    for name, cells in (("a", flow), ("b", depth), ("c", flow), ("d", depth)):
+        evaluate.append(log, name, "row", ["data", "100", "64x64"], cells)
+    assert log.read_text().startswith(before.rstrip("\n"))
+    tables = [part.splitlines() for part in log.read_text().split("\n\n") if part.startswith("| date")]
+    assert [[line.split(" | ")[1] for line in table[-2:]] for table in tables] == [["a", "c"], ["b", "d"]]
+    for table in tables:
+        assert len({line.count("|") for line in table}) == 1
+
+
+def test_a_log_begins_with_what_it_is(evaluate: ModuleType, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        evaluate.append(log, name, ["synthetic", "100", "64x64"], "pwc full", cells)
-    lines = [line for line in log.read_text().splitlines() if line.startswith("|")]
-    assert len(lines) == 4
-    assert len({line.count("|") for line in lines if not line.startswith("|---")}) == 1
-    assert "| one |" in lines[2]
-    assert "| two |" in lines[3]
+        evaluate.append(tmp_path / "LOG.md", name, "pwc full", ["synthetic", "100", "64x64"], {"epe": "1.0"})
+    lines = (tmp_path / "LOG.md").read_text().splitlines()
+    assert lines[0] == "# Figures of the weights as they were trained"
+    assert [line.split(" | ")[1] for line in lines if line.startswith("| 2")] == ["one", "two"]
+
+
+def test_depth_is_scaled_by_image_and_the_spread_is_that_of_the_scales(measures: ModuleType, tmp_path: Path) -> None:
+    """A network that gives half and three quarters of the depth in two images, and is up to 10 % off in a third."""
+    (tmp_path / "depth").mkdir()
+    truth = np.full((20, 30), 8.0)
+    truth[:, :10] = 0  # unknown, whatever the network says
+    truth[:, 10:12] = 90  # too far to count
+    factors = []
+    for i, factor in enumerate((0.5, 0.75, 0.6)):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((20, 30), 10 * i, np.uint8))
+        cv2.imwrite(str(tmp_path / "depth" / f"{i}.png"), (256 * truth).astype(np.uint16))
+        factors.append(np.where(truth > 0, factor, 100.0))
+    factors[2][:9] *= 1.1
+    factors[2][9:11] *= 1.05  # so that the median is between the two
+    network = SimpleNamespace(depth=lambda image: (factors[int(image.ravel()[0]) // 10] * 8).astype(np.float32))
+    found = measures.depth_figures(network, tmp_path, 256.0)
+    middle = 0.6 * 1.05
+    off = (9 * abs(0.66 / middle - 1) + 9 * abs(0.6 / middle - 1)) / 20
+    assert found["abs_rel"] == pytest.approx(off / 3, rel=1e-3)
+    assert found["d1"] == 1
+    scales = 1 / np.array([0.5, 0.75, middle])
+    assert found["spread"] == pytest.approx(scales.std() / np.median(scales), rel=1e-3)
 
 
 @pytest.mark.parametrize("step", ["dis", "variational"])

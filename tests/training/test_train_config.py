@@ -82,6 +82,8 @@ def test_published_stages() -> None:
         ("stages.depth={train: [flow], losses: {triangulation: 0}}", "no loss reaches it"),
         ("stages.flow.losses={pixel: 0, ssim: 0, flow_smooth: 0}", "all losses have weight zero"),
         ("stages.flow.losses={truth: 1}", "losses.truth needs true flow"),
+        ("stages.depth.losses={depth_truth: 1}", "losses.depth_truth needs true depth"),
+        ("data.train=[{synthetic: 4}, {warped: a}]", "warped images have no camera"),
         ("photometric={losses: {velocity: 1}}", "losses.velocity needs to know how fast the camera was"),
         ("photometric={system: {pose: flow}}", "pose: flow has no flow to learn from"),
         ("precision=fp16", "precision: 'fp16' is unknown; take .*'bf16-mixed'"),
@@ -118,8 +120,42 @@ def test_what_losses_need() -> None:
         assert needs(**{name: 0.1}) == (True, False, False)
     assert needs(epipolar=0.1) == (False, True, False)
     assert needs(truth=0.1) == (False, False, False)
-    for name in ("triangulation", "depth_consistency", "rigid_flow", "depth_smooth"):
+    for name in ("triangulation", "depth_consistency", "rigid_flow"):
         assert needs(**{name: 0.1}) == (False, True, True)
+    for name in ("depth_truth", "depth_smooth"):
+        assert needs(**{name: 0.1}) == (False, False, True)
+        assert not LossWeights(**{name: 0.1}).need_flow
+    for name in set(LossWeights.model_fields) - {"depth_truth", "depth_smooth"}:
+        assert LossWeights(**{name: 0.1}).need_flow
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("{synthetic: 4}", None),
+        ("{drives: 4}", None),
+        ("{path: a, depth: b}", None),
+        ("{path: a}", "needs true depth"),
+        ("{warped: a}", "needs true depth"),
+    ],
+)
+def test_which_data_have_true_depth(source: str, message: str | None) -> None:
+    words = [f"data.train=[{source}]", "stages.flow=null", "stages.joint=null", "stages.depth.losses={depth_truth: 1}"]
+    if message is None:
+        load_settings(TrainConfig(), None, words)
+    else:
+        with pytest.raises(UsageError, match=message):
+            load_settings(TrainConfig(), None, words)
+
+
+def test_networks_that_are_used_up_to_a_stage() -> None:
+    config = TrainConfig()
+    assert config.used("flow") == {"flow"}
+    assert config.used("depth") == config.used("joint") == {"flow", "depth"}
+    words = ["data.train=[{drives: 4}]", "stages.flow=null", "stages.joint=null"]
+    taught = [*words, "stages.depth.losses={depth_truth: 1, depth_smooth: 1}"]
+    assert load_settings(TrainConfig(), None, words).used("depth") == {"flow", "depth"}, "it teaches depth"
+    assert load_settings(TrainConfig(), None, taught).used("depth") == {"depth"}
 
 
 def test_losses_of_a_file_are_whole_and_words_change_single_ones(tmp_path: Path) -> None:

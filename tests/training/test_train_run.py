@@ -77,10 +77,10 @@ def test_cards_tell_when_the_metrics_were_measured(finished: Path, raw_pairs: li
 
 def test_nothing_measured_is_never_the_best() -> None:
     state = RunState(steps=4)
-    assert not state.measure("flow", {"solved": 0.0})
-    assert not state.measure("flow", {"epe": float("nan")})
-    assert state.measure("flow", {"epe": 2.0})
-    assert not state.measure("flow", {"epe": 2.0})
+    assert not state.measure("flow", ("flow",), {"solved": 0.0})
+    assert not state.measure("flow", ("flow",), {"epe": float("nan")})
+    assert state.measure("flow", ("flow",), {"epe": 2.0})
+    assert not state.measure("flow", ("flow",), {"epe": 2.0})
     assert (state.best, state.measured) == ({"flow": 2.0}, 4)
 
 

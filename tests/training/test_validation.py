@@ -16,7 +16,7 @@ from trianflow.geometry.camera import Camera
 from trianflow.systems.trianflow import TrianFlow
 from trianflow.training.config import Stages
 from trianflow.training.pictures import training_picture
-from trianflow.training.validation import FIGURES, WATCHED, photometric_error, validate
+from trianflow.training.validation import FIGURES, photometric_error, validate, watched
 
 CPU = torch.device("cpu")
 
@@ -74,6 +74,33 @@ def test_known_errors(pair: RenderedPair) -> None:
     assert found["rotation"] > 0.5
 
 
+@pytest.mark.parametrize(
+    ("stage", "learning", "expected"),
+    [
+        ("flow", ("flow",), ("epe", "photometric")),
+        ("depth", ("depth",), ("abs_rel", "depth_error")),
+        ("joint", ("flow", "depth"), ("epe", "photometric")),
+        ("joint", ("depth",), ("abs_rel", "depth_error")),
+        ("photometric", ("depth", "pose", "flow"), ("abs_rel", "photometric")),
+        ("instance", ("depth", "pose"), ("abs_rel", "photometric")),
+    ],
+)
+def test_what_is_watched_is_of_a_network_that_learns(
+    stage: str, learning: tuple[str, ...], expected: tuple[str, str]
+) -> None:
+    assert watched(stage, learning) == expected
+    assert set(expected) <= set(FIGURES)
+
+
+def test_a_flow_that_means_nothing_is_not_measured(pair: RenderedPair) -> None:
+    made, batch = system(pair), known(pair)
+    expected = validate(made, [batch], True, CPU)
+    made.flow = None  # type: ignore[assignment]
+    found = validate(made, [batch], True, CPU, with_flow=False)
+    assert found == pytest.approx({key: expected[key] for key in ("abs_rel", "abs_rel_constant")})
+    assert validate(made, [replace(batch, truth=None)], True, CPU, with_flow=False) == {}
+
+
 def test_nothing_is_said_of_what_is_unknown(pair: RenderedPair) -> None:
     batch = known(pair)
     assert batch.truth is not None
@@ -89,8 +116,6 @@ def test_nothing_is_said_of_what_is_unknown(pair: RenderedPair) -> None:
         *("photometric", "solved", "rotation", "direction"),
     }
     assert validate(system(pair), [], True, CPU) == {}
-    for names in WATCHED.values():
-        assert set(names) <= set(FIGURES)
 
 
 def test_means_are_over_pairs_not_batches(pair: RenderedPair) -> None:

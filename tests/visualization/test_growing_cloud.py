@@ -77,6 +77,30 @@ def test_voxels_grow_where_there_are_too_many() -> None:
     assert cloud.voxel == pytest.approx(0.04)
 
 
+def cells(*numbers: int) -> np.ndarray:
+    """Centres of a block of cells with a side of 0.02."""
+    return (np.stack(np.meshgrid(*map(np.arange, numbers), indexing="ij"), -1).reshape(-1, 3) + 0.5) * 0.02
+
+
+@pytest.mark.parametrize("limit", [1000, 5000])
+def test_neighbours_that_one_view_saw_do_not_confirm_each_other(limit: int) -> None:
+    plane, blob = cells(50, 50, 1), cells(2, 2, 2) + 4
+    cloud = GrowingCloud(0.02, 2, limit)
+    add(cloud, np.concatenate([plane, plane, blob]), np.repeat([0, 1, 0], [2500, 2500, 8]), views=1)
+    found = cloud.points().X
+    assert cloud.voxel == pytest.approx(0.04 if limit < 2500 else 0.02)
+    assert len(found) == (625 if limit < 2500 else 2500)
+    assert found.max() < 1.01, "a stray that one view saw is dropped, of whatever side voxels are"
+
+
+def test_of_equally_old_ones_as_many_as_there_is_room_for_are_kept() -> None:
+    plane, cloud = cells(50, 50, 1), GrowingCloud(0.02, 2, 1000)
+    add(cloud, plane, 0, views=1)
+    assert len(cloud._voxels) == 2 * 1000
+    add(cloud, plane, 1, views=1)
+    assert 500 < len(cloud.points().X) <= 625
+
+
 def test_nothing_and_what_lies_beyond_the_grid() -> None:
     cloud = GrowingCloud(0.1, 1, 1000)
     assert len(cloud.points().X) == 0

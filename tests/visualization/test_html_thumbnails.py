@@ -116,6 +116,22 @@ def test_depth_is_drawn_whole_or_in_points() -> None:
     assert shown[20, 20].sum() > 250 > shown[5, 40].sum()  # near is bright, nothing is black
 
 
+def test_points_lie_where_the_smaller_image_has_them() -> None:
+    """The centre of a white square of 8 pixels is between two pixels, at 4 times smaller size in one."""
+    image = np.zeros((80, 160), np.uint8)
+    image[40:48, 80:88] = 255
+    points = np.array([[83.5, 43.5, 2.0]])
+    layers = draw_layers(
+        FrameView(image, points=points, p_a=points[:, :2], p_b=points[:, :2], inlier=np.ones(1, bool)), 40
+    )
+    white, place = np.argwhere(pixels(layers["image"])[..., 0] > 128), points[:, :2] @ np.diag([0.25, 0.25]) - 0.375
+    assert place[0] == pytest.approx(white.mean(0)[::-1])
+    S = draw.resizing(image, 20, 40)
+    np.testing.assert_allclose(S @ [83.5, 43.5, 1], [*place[0], 1])
+    np.testing.assert_allclose(S @ [-0.5, -0.5, 1], [-0.5, -0.5, 1])
+    np.testing.assert_allclose(S @ [159.5, 79.5, 1], [39.5, 19.5, 1])
+
+
 def test_keys_are_pictures() -> None:
     for key, shape in ((flow_key(64), (64, 64, 4)), (depth_key(32), (1, 32, 3))):
         data = base64.b64decode(key.removeprefix("data:image/png;base64,"))

@@ -52,9 +52,31 @@ def test_voxels_grow_where_memory_does_not_suffice() -> None:
     assert np.median(np.abs(np.linalg.norm(points, axis=1) - RADIUS)) < 0.02
 
 
+def test_three_depth_maps_that_agree_make_a_mesh_and_two_do_not(tmp_path: Path) -> None:
+    path = tmp_path / "mesh.ply"
+    with pytest.raises(TrianflowError, match="no three depth maps agree"):
+        save_mesh(path, fuse_depth(lambda: [view(0), view(0.1)], K, 10.0))
+    assert list(tmp_path.iterdir()) == []
+    assert save_mesh(path, fuse_depth(lambda: [view(0), view(0.1), view(-0.1)], K, 10.0)) > 100
+
+
+def test_the_file_of_a_mesh_is_replaced_as_all_others_are(tmp_path: Path) -> None:
+    """A link is written through; and what a killed process leaves is no PLY file by its name."""
+    grid, target, link = fuse_depth(views, K, 10.0), tmp_path / "target.ply", tmp_path / "link.ply"
+    target.touch()
+    link.symlink_to(target)
+    number = save_mesh(link, grid)
+    assert link.is_symlink()
+    assert len(read_ply(target).faces) == number
+    full = tmp_path / "full.ply"
+    full.symlink_to("/dev/full")
+    with pytest.raises(TrianflowError, match=r"full\.ply: cannot write the mesh: No space left on device"):
+        save_mesh(full, grid)
+
+
 def test_nothing_to_be_seen(tmp_path: Path) -> None:
     blank = DepthView(np.zeros((120, 160), np.float32), np.zeros((120, 160, 3), np.uint8), np.eye(4))
-    with pytest.raises(TrianflowError, match=r"mesh\.ply: no mesh: no two depth maps"):
+    with pytest.raises(TrianflowError, match=r"mesh\.ply: no mesh: no three depth maps"):
         save_mesh(tmp_path / "mesh.ply", fuse_depth(lambda: [blank], K, 2.5))
 
 

@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from trianflow.errors import TrianflowError
 from trianflow.trajectory import Trajectory
+from trianflow.visualization.comparison_plot import plot_learning
 from trianflow.visualization.trajectory_plot import plot_trajectory
 
 
@@ -188,6 +189,17 @@ def test_several_estimates(tmp_path: Path, figures: list[Any]) -> None:
     assert texts(figures[0])[1:] == ["ground truth", "first", "late", "start", "end"]
 
 
+def test_an_estimate_that_begins_before_the_truth(tmp_path: Path, figures: list[Any]) -> None:
+    whole = arc()
+    gt = Trajectory(whole.times[20:], whole.T_wc[20:])
+    status = ["static"] + 79 * ["ok"]
+    plot_trajectory(tmp_path / "a.png", similar(whole, 0.5), gt, status)
+    side = figures[0].axes[1]
+    assert line(side, "estimate")[20:] == pytest.approx(line(side, "ground truth"), abs=1e-6)
+    assert line(side, "estimate")[0, 0] == pytest.approx(-whole.distances[20], abs=1e-6)
+    assert line(side, "static (1)")[0] == pytest.approx(line(side, "estimate")[0])
+
+
 def test_the_truth_is_drawn_as_far_as_there_are_estimates(tmp_path: Path, figures: list[Any]) -> None:
     gt = arc()
     part = similar(gt, 0.5)
@@ -221,6 +233,18 @@ def test_names_of_files_are_words_and_not_formulas(
     assert figures[0].get_suptitle() == f"{name}?"
     assert texts(figures[0])[2:4] == [name, "b?$x$"]
     assert figures[0]._repr_png_()
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+def test_names_may_begin_with_an_underscore(
+    tmp_path: Path, figures: list[Any], recwarn: pytest.WarningsRecorder
+) -> None:
+    plot_trajectory(tmp_path / "a.png", {"_run": arc(), "other": arc()}, arc())
+    assert texts(figures[0])[1:] == ["ground truth", "_run", "other", "start", "end"]
+    plot_learning(tmp_path / "b.png", {"_run": [(0.0, 1.0), (1.0, 0.5)]}, {"_run": [(0.0, 1.0), (1.0, 2.0)]})
+    assert texts(figures[1])[1:] == ["_run"]
+    plot_learning(tmp_path / "c.png", {}, {})
+    assert not figures[2].legends
     assert [str(warning.message) for warning in recwarn] == []
 
 

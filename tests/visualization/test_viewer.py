@@ -61,10 +61,28 @@ def test_the_view_is_from_behind_and_above_and_shows_all() -> None:
 
 
 @pytest.mark.parametrize(
-    "scene", [Scene(), Scene(np.eye(4)[None]), Scene(points=np.zeros((1, 3)), colors=np.ones((1, 3)))]
+    "scene",
+    [
+        Scene(),
+        Scene(np.eye(4)[None]),
+        Scene(np.tile(np.eye(4), (5, 1, 1))),
+        Scene(points=np.zeros((1, 3)), colors=np.ones((1, 3))),
+    ],
 )
-def test_the_view_of_next_to_nothing_is_finite(scene: Scene) -> None:
-    assert np.isfinite(look_at(scene, 1.6)).all()
+def test_the_view_of_next_to_nothing_shows_it(scene: Scene) -> None:
+    T_cw = look_at(scene, 1.6)
+    assert np.isfinite(T_cw).all()
+    shown = np.concatenate([scene.points, frustum_lines(scene).reshape(-1, 3)])
+    assert not (np.abs(projected(shown, T_cw, 1.6)) > 1).any()
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_the_view_knows_no_unit(scale: float) -> None:
+    scaled = drive()
+    scaled[:, :3, 3] *= scale
+    T_cw = look_at(Scene(scaled), 1.6)
+    T_cw[:3, 3] /= scale
+    np.testing.assert_allclose(T_cw, look_at(Scene(drive()), 1.6), atol=1e-9)
 
 
 def test_where_directions_cancel_out_the_view_is_the_first_camera_s() -> None:

@@ -38,6 +38,12 @@ STATE = Path("runs/evaluation")
 ROWS = ("dis", *(f"{row}{size}" for size in ("", "832") for row in ("pwc", "refined", "variational")))
 _LARGE = (832, 256)
 _MOTIONS = ("07/1", "06/1", "06/2", "06/3", "01/1", "01/2", "01/3")
+_LOG_HEAD = """# Figures of the weights as they were trained
+
+Of `evaluate.py`. Flow, KITTI sequences by number and stride: median rotation °/direction °/share of pixels within 1 px
+of the true epipolar line %. Depth: AbsRel/share within 1.25 after median scaling by image/spread of that scale %; and
+t_err of `vo` on 07 by its source of scale.
+"""
 _FLOW = [
     *(Column(name, name) for name in _MOTIONS),
     Column("kitti2015.epe", "KITTI 2015 px", 2),
@@ -99,18 +105,28 @@ def depth_table(rows: Mapping[str, Mapping[str, Figures]]) -> str:
     return text
 
 
-def append(log: Path, name: str, facts: list[str], row: str, cells: list[str]) -> None:
-    """A row at the end of the log, which gets its head first."""
-    if not log.exists():
-        head = ["date", "name", "flow", "data", "steps", "size", *(column.title for column in _FLOW)]
-        words = (
-            "# Figures of the weights as they were trained\n\nOf `evaluate.py`. KITTI sequences by number and stride:"
-            " median rotation °/direction °/share of pixels within 1 px of the true epipolar line %.\n\n"
-        )
-        log.write_text(words + "| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|\n")
+def depth_cells(figures: Mapping[str, Figures]) -> dict[str, str]:
+    """What stands in a row of depth: AbsRel/share within 1.25/spread of the scale %; t_err % by scale."""
+    cells = {}
+    for name, f in figures.items():
+        if "abs_rel" in f:
+            cells[name] = f"{f['abs_rel']:.3f}/{f['d1']:.2f}/{100 * f['spread']:.0f}"
+        else:
+            cells[f"07, {', '.join(f)}"] = "/".join(f"{value:.2f}" for value in f.values())
+    return cells
+
+
+def append(log: Path, name: str, row: str, facts: list[str], cells: Mapping[str, str]) -> None:
+    """A row at the end of the log's table with these columns, which is begun where there is none."""
+    text = log.read_text() if log.exists() else _LOG_HEAD
+    head = "| " + " | ".join(["date", "name", "row", "data", "steps", "size", *cells]) + " |"
+    if head not in text:
+        text += f"\n{head}\n" + "|---" * (head.count("|") - 1) + "|\n"
+    begin = text.index(head)
+    end = text.find("\n\n", begin) + 1 or len(text)
     date = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M")
-    with log.open("a") as file:
-        file.write("| " + " | ".join([date, name, row, *facts, *cells]) + " |\n")
+    line = "| " + " | ".join([date, name, row, *facts, *cells.values()]) + " |\n"
+    log.write_text(text[:end] + line + text[end:])
 
 
 def main() -> None:
@@ -129,6 +145,8 @@ def main() -> None:
     for place, weights in enumerate(args.weights):
         loaded = load_weights(weights)
         card: dict[str, Any] = loaded.card
+        facts = [", ".join(card.get("data", [])) or "-", str(card.get("steps", "-"))]
+        facts.append("x".join(map(str, card.get("size", ["-"]))))
         digest = str(card.get("sha256") or hashlib.sha256(Path(weights).read_bytes()).hexdigest())[:12]
         for row in args.rows:
             if (row == "dis" and place) or (row != "dis" and loaded.flow is None):
@@ -139,13 +157,14 @@ def main() -> None:
             cells = flow_cells(measured(parts, file))
             table.append([row if row == "dis" else f"{row}, {loaded.name}", *cells])
             if args.log:
-                data_words = ", ".join(card.get("data", [])) or "-"
-                facts = [data_words, str(card.get("steps", "-")), "x".join(map(str, card.get("size", ["-"])))]
-                append(LOG, args.log, ["-"] * 3 if row == "dis" else facts, f"{row} {kind}", cells)
+                named = dict(zip((column.title for column in _FLOW), cells))
+                append(LOG, args.log, f"{row} {kind}", ["-"] * 3 if row == "dis" else facts, named)
         if loaded.depth is not None:
             network = learned_depth(NetworkConfig(weights=weights))
             parts = depth_parts(network, weights, args.data, args.quick)
             depths[loaded.name] = measured(parts, STATE / f"depth-{digest}-{kind}.json")
+            if args.log:
+                append(LOG, args.log, f"depth {kind}", facts, depth_cells(depths[loaded.name]))
     widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
     print("\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in table))
     print("07/1 and the like: rotation °/direction °/pixels within 1 px of the true epipolar line %")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from trianflow.errors import TrianflowError, UsageError
 if TYPE_CHECKING:
     from trianflow.visualization.viewer import Scene
 
-_TRAJECTORY = "trajectory.tum"
+_TRAJECTORY, _REPORT = "trajectory.tum", "report.json"
 _EPILOG = """\
 examples:
   trianflow vo drive.mp4 --calib calib.yaml --out out/drive --cloud out/drive/cloud.ply
@@ -33,7 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "input",
         metavar="RUN|PLY|TRAJECTORY",
-        help="folder of a run (its trajectory, with the clouds and meshes in it), a PLY file, or a trajectory file",
+        help="folder of a run (its trajectory, with the clouds and meshes it made), a PLY file, or a trajectory file",
     )
     parser.add_argument(
         "--cloud",
@@ -77,7 +78,7 @@ def _scene(path: Path, clouds: list[Path]) -> Scene:
         trajectory: Path | None = path / _TRAJECTORY
         if not (path / _TRAJECTORY).is_file():
             raise TrianflowError(f"{path}: not the folder of a run: no {_TRAJECTORY} in it")
-        clouds = clouds or sorted(path.glob("*.ply"))
+        clouds = clouds or _of_the_run(path)
     elif path.suffix.lower() == ".ply":
         trajectory, clouds = None, [path, *clouds]
     else:
@@ -86,6 +87,16 @@ def _scene(path: Path, clouds: list[Path]) -> Scene:
     for cloud in clouds:
         scene = _with(scene, cloud)
     return scene
+
+
+def _of_the_run(folder: Path) -> list[Path]:
+    """The clouds and meshes in a folder that its run has made; all where there is no report that names its files."""
+    found = [path for path in sorted(folder.glob("*.ply")) if not path.name.startswith(".")]  # those are half written
+    try:
+        made = json.loads((folder / _REPORT).read_text(encoding="utf-8"))["files"]
+        return [path for path in found if path.name in made]
+    except (OSError, ValueError, KeyError, TypeError):
+        return found
 
 
 def _with(scene: Scene, path: Path) -> Scene:

@@ -17,9 +17,9 @@ _MEAN, _DEVIATION = 0.45, 0.225  # of the input, all channels
 
 
 class _Encoder(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, deepest: int) -> None:
         super().__init__()
-        self.encoder = ResNet18()
+        self.encoder = ResNet18(deepest=deepest)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         features: list[Tensor] = self.encoder((image - _MEAN) / _DEVIATION)
@@ -97,10 +97,10 @@ class _Decoder(nn.Module):
     Keeps torch's own initialisation, under which the first disparities are about one half everywhere.
     """
 
-    def __init__(self, scales: int) -> None:
+    def __init__(self, scales: int, deepest: int) -> None:
         super().__init__()
         self.upconvs = nn.ModuleList()
-        below = CHANNELS[-1]
+        below = deepest
         for width, skip in zip(_WIDTHS, (*CHANNELS[-2::-1], 0)):
             self.upconvs.append(nn.ModuleList([_ConvElu(below, width), _ConvElu(width + skip, width)]))
             below = width
@@ -124,17 +124,18 @@ class DepthNet(nn.Module):
 
     Args:
         scales: 1 to 4, the number of sizes at which disparity is given.
+        deepest: channels of the encoder's last features; with 256 the network has half the weights.
 
     Source: Monodepth2 (Godard et al., ICCV 2019) with bilinear upsampling, as published with TrianFlow.
     """
 
-    def __init__(self, scales: int = 1) -> None:
+    def __init__(self, scales: int = 1, deepest: int = CHANNELS[-1]) -> None:
         super().__init__()
         if not 1 <= scales <= 4:
             raise ValueError(f"a depth network has 1 to 4 scales, not {scales}")
-        self.scales = scales
-        self.encoder = _Encoder()
-        self.decoder = _Decoder(scales)
+        self.scales, self.deepest = scales, deepest
+        self.encoder = _Encoder(deepest)
+        self.decoder = _Decoder(scales, deepest)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Disparity at each size, finest first; `disparity_to_depth` makes depth of it.

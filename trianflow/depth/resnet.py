@@ -36,11 +36,12 @@ class ResNet18(nn.Module):
 
     Args:
         channels: of the input; 6 for two images.
+        deepest: channels of the last features, in which most of the weights are.
 
     Source: He et al., Deep Residual Learning for Image Recognition, CVPR 2016.
     """
 
-    def __init__(self, channels: int = 3) -> None:
+    def __init__(self, channels: int = 3, deepest: int = CHANNELS[-1]) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, CHANNELS[0], 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(CHANNELS[0])
@@ -48,7 +49,7 @@ class ResNet18(nn.Module):
         self.layer1 = nn.Sequential(_Block(CHANNELS[0], CHANNELS[1], 1), _Block(CHANNELS[1], CHANNELS[1], 1))
         self.layer2 = nn.Sequential(_Block(CHANNELS[1], CHANNELS[2], 2), _Block(CHANNELS[2], CHANNELS[2], 1))
         self.layer3 = nn.Sequential(_Block(CHANNELS[2], CHANNELS[3], 2), _Block(CHANNELS[3], CHANNELS[3], 1))
-        self.layer4 = nn.Sequential(_Block(CHANNELS[3], CHANNELS[4], 2), _Block(CHANNELS[4], CHANNELS[4], 1))
+        self.layer4 = nn.Sequential(_Block(CHANNELS[3], deepest, 2), _Block(deepest, deepest, 1))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -60,8 +61,8 @@ class ResNet18(nn.Module):
             x: `(B, channels, H, W)` normalised image.
 
         Returns:
-            64, 64, 128, 256 and 512 channels at 1/2 (before the max-pool), 1/4, 1/8, 1/16, 1/32 of the size, rounded
-            up.
+            64, 64, 128, 256 and `deepest` channels at 1/2 (before the max-pool), 1/4, 1/8, 1/16, 1/32 of the size,
+            rounded up.
         """
         features = [relu(self.bn1(self.conv1(x)), inplace=True)]
         x = self.maxpool(features[0])

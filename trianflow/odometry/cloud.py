@@ -54,9 +54,9 @@ class CloudWriter:
     def observe(self, odometry: VisualOdometry, frame: Frame, step: Step) -> None:
         """Take a frame."""
         self._rows.observe(odometry)
-        shot = self._picker.observe(odometry, frame, step)
-        if shot is not None and shot.metres is not None:
-            self._has_measured |= frame.depth is not None
+        shot, seen = self._picker.observe(odometry, step), odometry.seen
+        if seen is not None and shot is not None and shot.metres is not None:
+            self._has_measured |= not seen.prepared.predicted
             self._shots.append((len(self._of_shot), *_surface(shot, odometry.camera.K())))
             self._of_shot.append((shot.key, shot.metres))
         if not self._has_measured:

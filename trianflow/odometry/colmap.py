@@ -66,7 +66,8 @@ class ColmapWriter:
     """An observer of a run that writes a reconstruction: `cameras.txt`, `images.txt`, `points3D.txt`.
 
     The key frames themselves, freed of distortion, are in `images/`. Of what is in the folder before, only a
-    reconstruction that was written here is replaced, with the pictures that its `images.txt` names.
+    reconstruction that was written here is replaced, with the pictures that its `images.txt` names. While the run
+    lasts this file has the names alone: so one that was killed is known again.
 
     Args:
         folder: made where it is missing.
@@ -78,8 +79,8 @@ class ColmapWriter:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = prepare_output(folder)
-        prepare_output(self.folder / PICTURES)
         self._earlier = self._of_an_earlier_run()
+        prepare_output(self.folder / PICTURES)
         self._rows, self._tracker = KeyRows(), Tracker()
         self._names: list[str] = []
         self._size = 0, 0
@@ -100,8 +101,7 @@ class ColmapWriter:
             name = f"{frame.index:06d}.jpg"
             image = seen.prepared.image
             self._size = image.shape[1], image.shape[0]
-            self._write(self.folder / PICTURES / name, image)
-            self._names.append(name)
+            self._write(name, image)
         self._add(self._tracker.observe(odometry, step), odometry)
 
     def finish(self, run: OdometryRun, odometry: VisualOdometry) -> list[str]:
@@ -143,7 +143,14 @@ class ColmapWriter:
         return [f"{run.named(self.folder)}/"]
 
     def abandon(self) -> None:
-        """Nothing is left: what was of an earlier run was removed at the first frame."""
+        """Remove the pictures and text files of this run, and what is left of an earlier one."""
+        for path in [*self._earlier, *self._files(self._names)]:
+            path.unlink(missing_ok=True)
+
+    def _files(self, names: list[str]) -> list[Path]:
+        """The files of a run with pictures of some names; the one that names them is the last to be removed."""
+        pictures = [self.folder / PICTURES / name for name in names]
+        return [*pictures, *(self.folder / name for name in (CAMERAS, POINTS, IMAGES))]
 
     def _of_an_earlier_run(self) -> list[Path]:
         """The files that may be replaced.
@@ -151,17 +158,19 @@ class ColmapWriter:
         Raises:
             UsageError: there are others that would be, or that would mix with ours.
         """
-        ours: list[Path] = []
-        index = self.folder / IMAGES
-        if index.exists():
-            lines = index.read_text("utf-8", errors="replace").splitlines()
-            if lines[:2] != [*IMAGES_HEADER]:
-                raise UsageError(f"--colmap {self.folder}: holds a reconstruction already; name another folder")
-            names = [Path(line.rpartition(" ")[2]).name for line in lines[2::2]]
-            ours = [self.folder / name for name in (CAMERAS, IMAGES, POINTS)]
-            ours += [self.folder / PICTURES / name for name in names]
-        if set((self.folder / PICTURES).iterdir()) - set(ours):
-            where = self.folder / PICTURES
+        try:
+            lines = (self.folder / IMAGES).read_text("utf-8", errors="replace").splitlines()
+        except OSError:  # there is none, or it is a folder
+            lines = []
+        ours = []
+        if lines[:2] == [*IMAGES_HEADER]:
+            ours = self._files([Path(line.rpartition(" ")[2]).name for line in lines[2::2]])
+        texts = [self.folder / name for name in (CAMERAS, IMAGES, POINTS)]
+        for path in [*texts, *(text.with_suffix(".bin") for text in texts)]:
+            if path.exists() and path not in ours:
+                raise UsageError(f"--colmap {self.folder}: {path.name} is of another program; name another folder")
+        where = self.folder / PICTURES
+        if where.is_dir() and set(where.iterdir()) - set(ours):
             raise UsageError(f"--colmap {self.folder}: {where} holds other files; name another folder, or remove them")
         return ours
 
@@ -171,11 +180,15 @@ class ColmapWriter:
             good = tracks.believed(found)
             self._parts.append(_Points.of(tracks.select(good), found.X_w.numpy()[good]))
 
-    @staticmethod
-    def _write(path: Path, image: np.ndarray) -> None:
+    def _write(self, name: str, image: np.ndarray) -> None:
+        """Write a picture, after its name: none is in the folder that is not named."""
+        path, head = self.folder / PICTURES / name, () if self._names else IMAGES_HEADER
         color = np.ascontiguousarray(image[..., ::-1]) if image.ndim == 3 else image
         data = cv2.imencode(".jpg", color, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
+        self._names.append(name)
         try:
+            with open(self.folder / IMAGES, "a", encoding="utf-8", newline="\n") as index:
+                index.writelines(f"{line}\n" for line in (*head, name, ""))
             path.write_bytes(data.tobytes())
         except OSError as e:
             raise TrianflowError(f"{path}: cannot write the picture: {e.strerror}") from e

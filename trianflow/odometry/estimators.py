@@ -101,12 +101,20 @@ class Estimators:
 
     @classmethod
     def pretrained(cls, weights: str, config: OdometryConfig) -> tuple[OdometryConfig, Estimators]:
-        """The flow of weights, and their depth where they have one, with the configuration that uses both."""
+        """The flow and the depth of weights, as far as they have them, with the configuration that uses both.
+
+        Raises:
+            UsageError, TrianflowError: as of `learned_flow`, where the weights hold neither.
+        """
         loaded = load_weights(weights)
-        scale = config.scale if loaded.depth is None else "depth"
-        config = config.model_copy(update={"flow": "pwc", "weights": str(weights), "scale": scale})
-        depth = None if loaded.depth is None else learned_depth(config, loaded)
-        return config, cls(learned_flow(config, loaded), depth)
+        changes = {"weights": str(weights)}
+        if loaded.flow is not None or loaded.depth is None:
+            changes["flow"] = "pwc"
+        if loaded.depth is not None:
+            changes["scale"] = "depth"
+        config = config.model_copy(update=changes)
+        flow = learned_flow(config, loaded) if config.flow == "pwc" else DISFlow(config.flow_preset)
+        return config, cls(flow, None if loaded.depth is None else learned_depth(config, loaded))
 
     def facts(self) -> dict[str, Any]:
         """Which networks there are, and how they run: for the report."""

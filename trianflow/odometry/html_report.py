@@ -45,7 +45,7 @@ class HtmlReport:
         row, seen = self._row, odometry.seen
         self._row += 1
         if seen is not None:
-            self._thumbnails.offer(row, lambda: _view(odometry, seen, frame))
+            self._thumbnails.offer(row, lambda: _view(odometry, seen))
 
     def finish(self, run: OdometryRun, odometry: VisualOdometry) -> list[str]:
         """Write the page.
@@ -78,15 +78,15 @@ class HtmlReport:
         """Nothing is left: the run has removed the page of an earlier one."""
 
 
-def _view(odometry: VisualOdometry, seen: Seen, frame: Frame) -> FrameView:
+def _view(odometry: VisualOdometry, seen: Seen) -> FrameView:
     """What the odometry made of its last frame, for its pictures."""
     image, depth, pair, metric = seen.prepared.image, seen.prepared.depth, seen.pair, odometry.metric
-    unit = "m" if frame.depth is not None else "units of the network"
+    unit = "units of the network" if seen.prepared.predicted else "m"
     if pair is None:
         return FrameView(image, depth=depth, unit=unit)
     points = None
     if depth is None:
-        unit = "m" if metric.known else "units"
+        unit = "m" if metric.known or odometry.in_metres else "units"
         sure = seen.structure.select(seen.structure.variance < _SURE**2)
         p, ok = sure.p, sure.variance.isfinite()
         if len(sure) and not seen.advanced:  # they are in the key frame

@@ -75,7 +75,7 @@ class MeshWriter:
             OSError: the disk of the temporary file is full.
         """
         self._rows.observe(odometry)
-        shot = self._picker.observe(odometry, frame, step)
+        shot = self._picker.observe(odometry, step)
         has_depth = shot is not None and bool(shot.depth.any())
         if odometry.seen is not None and odometry.seen.advanced:
             found = None if self._key_has_depth else triangulated_shot(odometry, step)

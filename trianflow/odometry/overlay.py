@@ -216,12 +216,10 @@ def _draw_frame(place: np.ndarray, frame: Frame, seen: Seen | None) -> None:
     place[:] = draw.fitted(image, height, width)
     if seen is None or seen.pair is None:
         return
-    scale = np.array([width / image.shape[1], height / image.shape[0]])
-    S = np.diag([*scale, 1.0])
-    S[:2, 2] = scale / 2 - 0.5
+    S = draw.resizing(image, height, width)
     pair = seen.pair
     valid = pair.matches.valid[0].numpy()
-    p_a, p_b = (p[0].double().numpy()[valid] * scale + S[:2, 2] for p in (pair.matches.p_a, pair.matches.p_b))
+    p_a, p_b = (p[0].double().numpy()[valid] @ S[:2, :2] + S[:2, 2] for p in (pair.matches.p_a, pair.matches.p_b))
     score, inlier = pair.matches.score[0].numpy()[valid], pair.view.inlier[0].numpy()[valid]
     canvas = np.ascontiguousarray(place)
     for kind, color in ((inlier, _GOOD), (~inlier, _BAD)):

@@ -90,7 +90,6 @@ class VisualOdometry:
         self.metric = MetricScale(self._K, self.config, self._preparation)
         self._closer = LoopCloser(self._K) if self.config.loops else None
         self._breaks: set[int] = set()  # rows before which the structure was lost
-        self._size = (self.camera.width, self.camera.height)
         self._last_image: np.ndarray | None = None
         self._last_T_wc = np.eye(4)  # of the last image that was used
         self._measured: Step | None = None
@@ -112,7 +111,7 @@ class VisualOdometry:
     def from_pretrained(
         cls, weights: str = "default", *, camera: Camera, config: OdometryConfig | None = None
     ) -> VisualOdometry:
-        """Odometry on the flow of a network, and scaled by its depth where the weights have that too.
+        """Odometry on the flow of a network, and scaled by its depth, as far as the weights have them.
 
         Args:
             weights: name of bundled weights, or a .safetensors file.
@@ -120,7 +119,7 @@ class VisualOdometry:
             config: all other settings.
 
         Raises:
-            UsageError: no weights are called so, or they hold no flow network.
+            UsageError: no weights are called so, or they hold neither flow nor depth.
             TrianflowError: they cannot be read.
         """
         config, estimators = Estimators.pretrained(weights, config or OdometryConfig())
@@ -194,7 +193,9 @@ class VisualOdometry:
             return replace(row, T_wc=self._last_T_wc.copy(), status=StepStatus.DUPLICATE, note="same image as before")
         if min(image.shape[:2]) < _MIN_SIZE:
             raise TrianflowError(f"frames of {image.shape[1]}x{image.shape[0]} pixels are too small for optical flow")
-        self._last_image, self._size = image, image.shape[1::-1]
+        if not self.camera.width:
+            self.camera = replace(self.camera, width=image.shape[1], height=image.shape[0])
+        self._last_image = image
         prepared = guess.prepared if guess else self._preparation.prepare(frame)
         encoded = prepared.encoded
         self._measures |= prepared.depth is not None
@@ -288,8 +289,8 @@ class VisualOdometry:
         self._key_poses.append(T_wc.numpy())
         T_step = np.linalg.inv(self._key_poses[-2]) @ self._key_poses[-1]
         T_ba = torch.from_numpy(np.linalg.inv(T_step))
-        metric = not self.metric.carries and self._has_depth
-        measured = self.metric.measure(pair, key, T_ba, end, radial) if motion.measured and not metric else {}
+        wanted = motion.measured and not self.in_metres
+        measured = self.metric.measure(pair, key, T_ba, end, radial) if wanted else {}
         fused = self.metric.advance(T_step, measured, broken)
         if math.isfinite(fused.sigma):
             told["shares"] = fused.shares
@@ -324,6 +325,11 @@ class VisualOdometry:
         return self._closer.closed(self.trajectory, self._breaks, metres, metres is not None and not free)
 
     @property
+    def in_metres(self) -> bool:
+        """Whether the unit of the trajectory itself is the metre, that of measured depth."""
+        return not self.metric.carries and self._has_depth
+
+    @property
     def _has_depth(self) -> bool:
         """Whether measured depth tells the scale."""
         return self._measures and self._preparation.depth_source == "depth" and self.config.scale in ("auto", "depth")
@@ -339,7 +345,7 @@ class VisualOdometry:
         return None if len(self._structure) else 1.0
 
     def _size_problem(self, image: np.ndarray) -> str | None:
-        width, height = self._size
+        width, height = self.camera.width, self.camera.height
         if not width or image.shape[1::-1] == (width, height):
             return None
         return f"size {image.shape[1]}x{image.shape[0]} differs from {width}x{height}"

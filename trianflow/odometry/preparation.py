@@ -27,11 +27,13 @@ class Prepared:
         image: without distortion, `(H, W)` or `(H, W, 3)` uint8.
         encoded: what the flow keeps of it.
         depth: `(H, W)` float32 along z, 0 where unknown; None without.
+        predicted: whether the depth is that of a network, in its unit; else it is measured, in metres.
     """
 
     image: np.ndarray
     encoded: Any
     depth: np.ndarray | None
+    predicted: bool = False
 
     @cached_property
     def smooth(self) -> np.ndarray:
@@ -84,11 +86,12 @@ class Preparation:
             depth = None
         if not self.depth_source:
             self.depth_source = "network" if depth is None and wants_network_depth(self._config) else "depth"
-        if self.depth_source == "network":
+        predicted = self.depth_source == "network"
+        if predicted:
             if self._depth is None:
                 self._depth = learned_depth(self._config)
             depth = self._depth.depth(image)
-        return Prepared(image, self._flow.encode(image), depth)
+        return Prepared(image, self._flow.encode(image), depth, predicted)
 
 
 def with_next(frames: Iterator[Frame]) -> Iterator[tuple[Frame, Frame | None]]:

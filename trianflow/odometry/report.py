@@ -50,7 +50,6 @@ class RunReport:
 
     Attributes:
         facts: what is known before the first frame, as `run_facts` gives it.
-        metric: whether frames carry metric depth that the configuration lets set the scale.
         rows: one dict a frame, in order.
         statuses: how many frames had each status.
         remarks: of the frames, by kind.
@@ -71,7 +70,6 @@ class RunReport:
     """
 
     facts: dict[str, Any] = field(default_factory=dict)
-    metric: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
     statuses: Counter[str] = field(default_factory=Counter)
     remarks: dict[str, Remark] = field(default_factory=dict)
@@ -120,7 +118,7 @@ class RunReport:
             return "network" if any("network" in row["scale_shares"] for row in self.rows) else "metres"
         if "unit" in sources:
             return "arbitrary"
-        if self.metric and "depth" in sources:
+        if "depth" in sources:
             return "metres"
         return "network" if "network" in sources else "arbitrary"
 

@@ -65,7 +65,7 @@ class Observer(Protocol):
         """Called once a frame, after `track`; `odometry.seen` has the images, the flow and the points."""
 
     def finish(self, run: OdometryRun, odometry: VisualOdometry) -> list[str]:
-        """Called once, after the run's own files; also where it was interrupted or has failed.
+        """Called once, after the run's own files; also where it was interrupted or has failed after a frame.
 
         Returns:
             Names of the files that were written, as a person would find them.
@@ -74,7 +74,8 @@ class Observer(Protocol):
     def abandon(self) -> None:
         """Called once where one of the others raised, which is a line of the run's problems and does not end it.
 
-        Leaves nothing half done, and nothing of an earlier run that would pass for a result of this one.
+        Also in place of `finish` where there is not one frame, or the run's own files cannot be written. Leaves
+        nothing half done, and nothing of an earlier run that would pass for a result of this one.
         """
 
 
@@ -166,9 +167,9 @@ def run_odometry(
     if report is None:
         report = RunReport(run_facts(camera, config, source))
     report.facts["networks"] = estimators.facts()
-    report.metric = source is not None and source.depth is not None and config.scale in ("auto", "depth")
     out = prepare_output(out)
-    run = OdometryRun(out, report, Trajectory(np.zeros(0), np.zeros((0, 4, 4))))
+    run = OdometryRun(out, report, Trajectory(np.zeros(0), np.zeros((0, 4, 4))), [TUM, KITTI, REPORT])
+    report.facts["files"] = run.files  # as they come
     given = report.notes
     _take_notes(report, given, source)
     stale = [PICTURE, PAGE, *CLOSED] + ([CLOUD] if (out / REPORT).exists() else [])  # other folders may have a cloud
@@ -229,11 +230,28 @@ def _take_notes(report: RunReport, given: list[str], source: FrameSource | None)
 def _finish(
     run: OdometryRun, odometry: VisualOdometry, truth: Trajectory | None, observers: Sequence[Observer]
 ) -> None:
-    """Report first, then what may fail: evaluation, picture and what the observers make."""
+    """The run's own files, then what the observers make: whoever does not come to that is abandoned."""
+    waiting = list(observers)
+    try:
+        _write_results(run, odometry, truth)
+        while waiting and run.report.rows:
+            try:
+                run.files += waiting[0].finish(run, odometry)
+            except Exception as e:
+                _abandon(waiting[0], run, e)
+            del waiting[0]
+        run.report.save(run.out / REPORT)
+    finally:
+        for observer in waiting:
+            with contextlib.suppress(Exception):
+                observer.abandon()
+
+
+def _write_results(run: OdometryRun, odometry: VisualOdometry, truth: Trajectory | None) -> None:
+    """Report first, then what may fail: loops, evaluation and picture."""
     report, out, trajectory = run.report, run.out, odometry.trajectory
     done = len(report.rows)  # an exception can come between a pose and its row
     run.trajectory = Trajectory(trajectory.times[:done], trajectory.T_wc[:done])
-    run.files = [TUM, KITTI, REPORT]
     report.path_length = run.trajectory.path_length
     report.back_end["radial"] = odometry.radial
     if report.rows:
@@ -249,17 +267,10 @@ def _finish(
         with replacing(out / name) as beside:
             run.trajectory.save(beside, name.rpartition(".")[2])
     if odometry.config.loops:
-        closed = odometry.closed()
-        found = 0 if closed is None else len(closed.kept)
-        kept = [] if closed is None else closed.rows[closed.kept].tolist()
-        report.back_end["loops"] = {"found": found, "kept": kept}
-        if closed is None or not kept:
-            report.notes.append(f"no loop was kept of {found} that were found" if found else "no loop was found")
-        else:
-            for name in CLOSED:
-                with replacing(out / name) as beside:
-                    closed.trajectory.save(beside, name.rpartition(".")[2])
-            run.files += CLOSED
+        try:
+            _close_loops(run, odometry)
+        except Exception as e:
+            run.problems.append(_problem("closing loops", e))
         report.save(out / REPORT)
     alignment = "se3" if report.unit == "metres" else "sim3"
     if truth is not None:
@@ -274,11 +285,21 @@ def _finish(
         run.files.append(PICTURE)
     except Exception as e:
         run.problems.append(_problem(PICTURE, e))
-    for observer in observers:
-        try:
-            run.files += observer.finish(run, odometry)
-        except Exception as e:
-            _abandon(observer, run, e)
+
+
+def _close_loops(run: OdometryRun, odometry: VisualOdometry) -> None:
+    """Write the trajectory with its loops closed, where one was kept."""
+    closed = odometry.closed()
+    found = 0 if closed is None else len(closed.kept)
+    kept = [] if closed is None else closed.rows[closed.kept].tolist()
+    run.report.back_end["loops"] = {"found": found, "kept": kept}
+    if closed is None or not kept:
+        run.report.notes.append(f"no loop was kept of {found} that were found" if found else "no loop was found")
+        return
+    for name in CLOSED:
+        with replacing(run.out / name) as beside:
+            closed.trajectory.save(beside, name.rpartition(".")[2])
+        run.files.append(name)
 
 
 def _abandon(observer: Observer, run: OdometryRun, error: Exception, when: str = "") -> None:

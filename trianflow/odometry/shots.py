@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from trianflow.data.frames import Frame
 from trianflow.odometry.flow_depth import flow_depth
 from trianflow.odometry.step import Step, StepStatus
 
@@ -50,7 +49,7 @@ class ShotPicker:
         self._T_key = np.eye(4)  # camera to world of the newest key frame, as its step had it
         self._taken = 0  # since that
 
-    def observe(self, odometry: VisualOdometry, frame: Frame, step: Step) -> Shot | None:
+    def observe(self, odometry: VisualOdometry, step: Step) -> Shot | None:
         """The depth of a frame, after the odometry has taken it; None where it is to be left.
 
         That is where it has none, or its unit has nothing to do with that of the trajectory.
@@ -63,7 +62,7 @@ class ShotPicker:
         depth, image = seen.prepared.depth, seen.prepared.image
         if depth is None or odometry.config.scale not in ("auto", "depth"):
             return None
-        if frame.depth is None and metric.wants_metres:  # the network has a unit of its own
+        if seen.prepared.predicted and metric.wants_metres:  # the network has a unit of its own
             return None
         if not seen.advanced:
             assert seen.pair is not None

@@ -21,6 +21,7 @@ class LossWeights(Settings):
     ssim: float = Field(0.0, ge=0, description="photometric, structural similarity (w_ssim)")
     flow_smooth: float = Field(0.0, ge=0, description="second-order edge-aware smoothness of the flow (w_flow_smooth)")
     truth: float = Field(0.0, ge=0, description="robust end-point error against true flow, where it is known")
+    depth_truth: float = Field(0.0, ge=0, description="error of the logarithm against true depth, where it is known")
     flow_consistency: float = Field(0.0, ge=0, description="forward-backward difference (w_flow_consis)")
     epipolar: float = Field(0.0, ge=0, description="distance of near inliers to their epipolar line (w_geo)")
     triangulation: float = Field(0.0, ge=0, description="aligned depth against triangulated depth, L_d (w_pt_depth)")
@@ -46,12 +47,22 @@ class LossWeights(Settings):
     @property
     def need_depth(self) -> bool:
         """Whether a term looks at depth, and has a gradient for its network."""
-        return self.triangulation + self.depth_consistency + self.rigid_flow + self.depth_smooth > 0
+        return self.need_structure or self.depth_truth + self.depth_smooth > 0
+
+    @property
+    def need_structure(self) -> bool:
+        """Whether a term compares depth with flow."""
+        return self.triangulation + self.depth_consistency + self.rigid_flow > 0
 
     @property
     def need_geometry(self) -> bool:
         """Whether a term needs the relative pose."""
-        return self.need_depth or self.epipolar > 0
+        return self.need_structure or self.epipolar > 0
+
+    @property
+    def need_flow(self) -> bool:
+        """Whether a term looks at the flow."""
+        return self.need_flow_losses or self.need_geometry or self.truth > 0
 
 
 class GeometryConfig(Settings):
@@ -71,4 +82,5 @@ class SystemConfig(Settings):
 
     normalize_features: bool = Field(True, description="compare normalised features; false for published checkpoints")
     imagenet: str | None = Field(None, description=".pth of torchvision's ResNet-18 for the depth encoder")
+    deepest: PositiveInt = Field(512, description="channels of the last depth features; with 256 half the weights")
     geometry: GeometryConfig = GeometryConfig()

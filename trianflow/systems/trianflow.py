@@ -22,6 +22,7 @@ from trianflow.losses.geometry import (
     triangulation_loss,
 )
 from trianflow.losses.smoothness import disparity_smoothness
+from trianflow.losses.supervised_depth import supervised_depth_loss
 from trianflow.losses.supervised_flow import supervised_flow_loss
 from trianflow.systems.config import LossWeights, SystemConfig
 from trianflow.systems.geometry import PairGeometry, solve_geometry
@@ -44,7 +45,7 @@ class TrianFlow(nn.Module):
         super().__init__()
         self.config = config or SystemConfig()
         self.flow = PWCNet(self.config.normalize_features)
-        self.depth = DepthNet()
+        self.depth = DepthNet(deepest=self.config.deepest)
 
     def forward(self, batch: PairBatch, weights: LossWeights, seed: int = 0) -> StepResult:
         """The losses of a batch.
@@ -60,18 +61,24 @@ class TrianFlow(nn.Module):
         """
         trains_flow = any(p.requires_grad for p in self.flow.parameters())
         with nullcontext() if trains_flow else torch.no_grad():
-            flows_ab, flows = self._flow(batch, weights)
-        disparity = self.depth(torch.cat([batch.input_a, batch.input_b]))[0] if weights.need_depth else None
+            flows_ab, flows = self._flow(batch, weights) if weights.need_flow else ([], [])
+        disparity = self._disparity(batch, weights) if weights.need_depth else None
+        truth = batch.truth or PairTruth()
         with torch.autocast(batch.image_a.device.type, enabled=False):
             terms: dict[str, Tensor] = {}
             if weights.truth > 0:
-                truth = batch.truth or PairTruth()
                 there = torch.full_like(flows_ab[0], torch.nan) if truth.flow_ab is None else truth.flow_ab
                 terms["truth"] = supervised_flow_loss(flows_ab, there, truth.visible_a)
             if weights.need_flow_losses:
                 found = flow_losses(batch.image_a, batch.image_b, flows[:_FLOW_LEVELS])
                 terms |= {"pixel": found.pixel, "ssim": found.ssim}
                 terms |= {"flow_smooth": found.smooth, "flow_consistency": found.consistency}
+            if disparity is not None and weights.depth_truth > 0:
+                depth = disparity_to_depth(disparity[: len(batch)])
+                known = torch.full_like(depth, torch.nan) if truth.depth_a is None else truth.depth_a
+                terms["depth_truth"] = supervised_depth_loss(depth, known)
+            if disparity is not None and weights.depth_smooth > 0 and not weights.need_structure:
+                terms["depth_smooth"] = disparity_smoothness(disparity, batch.image_a)
             geometry = None
             if weights.need_geometry:
                 geometry = solve_geometry(flows[0], batch.K.to(batch.image_a), self.config.geometry, seed)
@@ -79,7 +86,7 @@ class TrianFlow(nn.Module):
                 taught: dict[str, Tensor] = {}
                 if weights.epipolar > 0:
                     taught["epipolar"] = epipolar_band_loss(geometry.distance, limits.inlier, limits.rigid)
-                if disparity is not None:
+                if disparity is not None and weights.need_structure:
                     taught |= self._depth_losses(batch, flows[0], disparity, geometry, weights)
                 terms |= {name: torch.where(geometry.usable, term, 0.0) for name, term in taught.items()}
             used = {name: term for name, term in terms.items() if getattr(weights, name) > 0}
@@ -97,6 +104,12 @@ class TrianFlow(nn.Module):
         features = [f.chunk(2) for f in self.flow.encode(torch.cat([batch.input_a, batch.input_b]))]
         size = (batch.input_a.shape[-2], batch.input_a.shape[-1])
         return self.flow.decode([a for a, _ in features], [b for _, b in features], *size, levels), []
+
+    def _disparity(self, batch: PairBatch, weights: LossWeights) -> Tensor:
+        """Of the first images, and behind them of the second where a term looks at both."""
+        images = torch.cat([batch.input_a, batch.input_b]) if weights.need_structure else batch.input_a
+        disparity: Tensor = self.depth(images)[0]
+        return disparity
 
     def _depth_losses(
         self, batch: PairBatch, flow: FlowPair, disparity: Tensor, geometry: PairGeometry, weights: LossWeights

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from trianflow.config import Settings
-from trianflow.data.pairs.config import DataConfig, PathSource
+from trianflow.data.pairs.config import DataConfig, PathSource, WarpedSource
 from trianflow.systems.config import LossWeights, SystemConfig
 from trianflow.systems.instance_config import InstanceConfig, InstanceWeights
 from trianflow.systems.photometric_config import PhotometricConfig, PhotometricWeights
@@ -191,10 +191,23 @@ class TrainConfig(Settings):
                 raise ValueError("losses.velocity needs to know how fast the camera was: set data.speeds")
             if method.system.pose == "flow" and method.losses.flow == 0 and self.init is None:
                 raise ValueError("pose: flow has no flow to learn from: give losses.flow a weight, or init")
-        taught = self.method is None and any(stage.losses.truth > 0 for _, stage in self.stages.listed())
-        if taught and all(isinstance(source, PathSource) for source in self.data.train):
-            raise ValueError("losses.truth needs true flow: give data.train a source synthetic, drives or warped")
         return self
+
+    @model_validator(mode="after")
+    def _has_truth(self) -> TrainConfig:
+        losses, sources = [stage.losses for stage in self._own_stages()], self.data.train
+        if any(x.truth > 0 for x in losses) and all(isinstance(source, PathSource) for source in sources):
+            raise ValueError("losses.truth needs true flow: give data.train a source synthetic, drives or warped")
+        unknown = [isinstance(s, WarpedSource) or (isinstance(s, PathSource) and s.depth is None) for s in sources]
+        if any(x.depth_truth > 0 for x in losses) and all(unknown):
+            raise ValueError("losses.depth_truth needs true depth: give a source one, or take synthetic or drives")
+        if any(x.need_geometry for x in losses) and any(isinstance(source, WarpedSource) for source in sources):
+            raise ValueError("warped images have no camera: take them in a run whose losses need no geometry")
+        return self
+
+    def _own_stages(self) -> list[StageConfig]:
+        """The stages of TrianFlow that are to run."""
+        return [stage for _, stage in self.stages.listed()] if self.method is None else []
 
     @property
     def method(self) -> PhotometricStage | InstanceStage | None:
@@ -206,3 +219,14 @@ class TrainConfig(Settings):
         if self.method is None:
             return self.stages.listed()
         return [("instance" if self.photometric is None else "photometric", self.method)]
+
+    def used(self, stage: str) -> set[str]:
+        """The networks that learn in a stage and those before it, and the flow where it teaches depth."""
+        found: set[str] = set()
+        for name, part in self.listed_stages():
+            found |= set(part.train)
+            if isinstance(part, StageConfig) and part.losses.need_flow:
+                found.add("flow")
+            if name == stage:
+                break
+        return found

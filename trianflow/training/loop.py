@@ -360,9 +360,10 @@ class Trainer:
             if isinstance(self.system, (Photometric, InstaDM)):
                 figures = validate_photometric(self.system, batches, self.fabric.device)
             else:
-                figures = validate(self.system, batches, stage.losses.need_depth, self.fabric.device)
+                depth, flow = stage.losses.need_depth, "flow" in self.config.used(name)
+                figures = validate(self.system, batches, depth, self.fabric.device, with_flow=flow)
         self._report(problems, progress)
-        best, steps = self._state.measure(name, figures), self._state.steps
+        best, steps = self._state.measure(name, stage.train, figures), self._state.steps
         with self.folder.writing():
             log.validation(steps, {"stage": name, "seconds": round(self._state.seconds, 2)}, figures)
         progress.say(f"{name}, after {steps} steps: " + "  ".join(f"{key} {x:.4g}" for key, x in figures.items()))
@@ -371,9 +372,8 @@ class Trainer:
 
     def _export(self, file: str, stage: str) -> None:
         """The networks that have learned so far, as a weight file with its card."""
-        trained = {network for _, s, _ in self.stages[: self._names.index(stage) + 1] for network in s.train}
         card = weight_card(self.config, stage, self._state.steps, self._state.figures, self._state.measured)
-        self.folder.export(file, self.system, trained, card)
+        self.folder.export(file, self.system, self.config.used(stage), card)
 
     def _leave(self, stage: str) -> None:
         with together(self.fabric):

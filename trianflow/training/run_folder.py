@@ -110,16 +110,17 @@ class RunFolder:
         with self.writing():
             state.save(self.path / LAST)
 
-    def export(self, file: str, system: AnySystem, trained: Collection[str], card: Mapping[str, Any]) -> None:
-        """Write the networks as a weight file with its card: those that were trained, and the flow, if there is one.
+    def export(self, file: str, system: AnySystem, used: Collection[str], card: Mapping[str, Any]) -> None:
+        """Write the networks as a weight file with its card: those that have learned, and a flow that taught them.
 
         Raises:
             TrianflowError: as `save_weights`.
         """
-        depth = system.depth if "depth" in trained else None
-        pose = system.pose if not isinstance(system, TrianFlow) and "pose" in trained else None
+        flow = system.flow if not isinstance(system, TrianFlow) or "flow" in used else None
+        depth = system.depth if "depth" in used else None
+        pose = system.pose if not isinstance(system, TrianFlow) and "pose" in used else None
         objects = system.objects if isinstance(system, InstaDM) else None
-        save_weights(self.path / file, system.flow, depth, card, pose=pose, objects=objects)
+        save_weights(self.path / file, flow, depth, card, pose=pose, objects=objects)
 
     def dump(self, batch: PairBatch, rank: int) -> Path:
         """Write a batch that gave no finite gradient, to be looked at; the name of the file."""
@@ -149,10 +150,14 @@ def weight_card(
     sources = config.data.train
     methods = {"photometric": "photometric depth and pose", "instance": "Insta-DM"}
     method = methods.get(stage, "TrianFlow")
-    taught = config.method is None and any(s.losses.truth > 0 for _, s in config.stages.listed())
+    losses = [s.losses for _, s in config.stages.listed()] if config.method is None else []
+    truths = (("flow", "truth"), ("depth", "depth_truth"))
+    taught = [kind for kind, key in truths if any(getattr(x, key) > 0 for x in losses)]
+    labels = f"with true {' and '.join(taught)}" if taught else "without labels"
+    paths = [Path(frames_of(s) or "synthetic") for s in sources]
     card = {
-        "description": f"{method}, trained {'with true flow' if taught else 'without labels'} up to stage {stage}",
-        "data": sorted({Path(frames_of(s) or "synthetic").name for s in sources}),
+        "description": f"{method}, trained {labels} up to stage {stage}",
+        "data": sorted({path.parent.name if path.name == "images" else path.name for path in paths}),
         "licence": "that of the data it was trained on",
         "steps": steps,
         "size": list(config.data.size),

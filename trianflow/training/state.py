@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from trianflow.training.checkpoint import Checkpoint
-from trianflow.training.validation import WATCHED
+from trianflow.training.validation import watched
 
 
 @dataclass
@@ -50,11 +51,11 @@ class RunState:
         """Time spent on training so far, with validation."""
         return self.earlier + time.monotonic() - self._begin
 
-    def measure(self, stage: str, figures: dict[str, float]) -> bool:
-        """Keep what a validation found; whether it is the best of the stage."""
+    def measure(self, stage: str, learning: Collection[str], figures: dict[str, float]) -> bool:
+        """Keep what a validation found; whether it is the best of the stage, in which these networks learn."""
         self.figures, self.measured = figures, self.steps
-        watched = next((figures[key] for key in WATCHED[stage] if key in figures), None)
-        if watched is None or not watched < self.best.get(stage, float("inf")):
+        value = next((figures[key] for key in watched(stage, learning) if key in figures), None)
+        if value is None or not value < self.best.get(stage, float("inf")):
             return False
-        self.best[stage] = watched
+        self.best[stage] = value
         return True

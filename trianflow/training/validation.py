@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -25,22 +25,31 @@ FIGURES = (
     *("photometric", "solved", "epe", "epe_visible", "epe_zero", "outliers"),
     *("rotation", "direction", "depth_error", "abs_rel", "abs_rel_constant"),
 )
-# What decides which checkpoint of a stage is the best, lower is better: the first that there is.
-WATCHED = {
-    "flow": ("epe", "photometric"),
-    "depth": ("abs_rel", "depth_error"),
-    "joint": ("epe", "photometric"),
-    "photometric": ("abs_rel", "photometric"),
-    "instance": ("abs_rel", "photometric"),
-}
 
 _MEDIANS = ("rotation", "direction")
 _OUTSIDE = 1.5  # photometric error of a pixel that leaves the image, in units of that of zero flow
 
 
+def watched(stage: str, learning: Collection[str]) -> tuple[str, ...]:
+    """The figures that decide which checkpoint of a stage is the best, lower is better: the first that there is.
+
+    Args:
+        stage: its name.
+        learning: networks that learn in it.
+    """
+    if stage in ("photometric", "instance"):
+        return "abs_rel", "photometric"
+    return ("epe", "photometric") if "flow" in learning else ("abs_rel", "depth_error")
+
+
 @torch.no_grad()
 def validate(
-    system: TrianFlow, batches: Iterable[PairBatch], with_depth: bool, device: torch.device
+    system: TrianFlow,
+    batches: Iterable[PairBatch],
+    with_depth: bool,
+    device: torch.device,
+    *,
+    with_flow: bool = True,
 ) -> dict[str, float]:
     """Figures of merit over a set of pairs.
 
@@ -49,6 +58,7 @@ def validate(
         batches: pairs.
         with_depth: whether the depth network has learned something worth a look.
         device: of the system.
+        with_flow: the same of the flow network; without it, nothing is measured but depth against the truth.
 
     Returns:
         Means over the pairs, medians for the pose:
@@ -58,6 +68,8 @@ def validate(
         true depth `abs_rel` and `abs_rel_constant` (of the best constant depth), both scaled by the median. What no
         pair has is left out.
     """
+    if not with_flow:
+        return mean_figures(system, batches, device, lambda batch: _measure_depth(system, batch))
     return mean_figures(system, batches, device, lambda batch: _measure(system, batch, with_depth))
 
 
@@ -146,6 +158,13 @@ def _measure(system: TrianFlow, batch: PairBatch, with_depth: bool) -> dict[str,
             if truth.depth_a is not None:
                 values |= depth_errors(depth.flatten(1), truth.depth_a.flatten(1))
     return values
+
+
+def _measure_depth(system: TrianFlow, batch: PairBatch) -> dict[str, Tensor]:
+    if batch.truth is None or batch.truth.depth_a is None:
+        return {}
+    depth = disparity_to_depth(system.depth(batch.image_a)[0])
+    return depth_errors(depth.flatten(1), batch.truth.depth_a.flatten(1))
 
 
 def _index(p: Tensor, width: int) -> Tensor:

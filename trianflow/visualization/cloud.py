@@ -42,10 +42,13 @@ class _Voxels:
     def joined(self, other: _Voxels) -> _Voxels:
         return _Voxels(*(np.concatenate([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)))
 
-    def merged(self, side: float, apart: bool = False) -> _Voxels:
-        """One row for all that lie in the same cube of a side; `apart`: and that the same key frame saw first.
+    def merged(self, side: float, views: np.ufunc, apart: bool = False) -> _Voxels:
+        """One row for all that lie in the same cube.
 
-        The latter have been seen by the same key frames: these do not add up.
+        Args:
+            side: of the cubes.
+            views: what becomes of their views: `np.add`, or `np.maximum` where the same key frames may have seen them.
+            apart: one row for each key frame that was the first to see some of them.
         """
         index = np.floor(self.X / self.weight[:, None] / side) + _CELLS // 2
         inside = ((index >= 0) & (index < _CELLS)).all(1)
@@ -57,9 +60,9 @@ class _Voxels:
         cell, number, v = cell[order], number[order], self.select(inside.nonzero()[0][order])
         start = np.concatenate([[0], np.flatnonzero(np.diff(cell) | np.diff(number)) + 1])
         X, color, weight = (np.add.reduceat(x, start, axis=0, dtype=x.dtype) for x in (v.X, v.color, v.weight))
-        views = (np.maximum if apart else np.add).reduceat(v.views, start)
         distance, first = (np.minimum.reduceat(x, start) for x in (v.distance, v.first))
-        return _Voxels(X, color, weight, distance, views, first, np.maximum.reduceat(v.last, start))
+        seen, last = views.reduceat(v.views, start), np.maximum.reduceat(v.last, start)
+        return _Voxels(X, color, weight, distance, seen, first, last)
 
 
 @dataclass(frozen=True)
@@ -143,16 +146,17 @@ class GrowingCloud:
     def _thin(self) -> None:
         if not self.voxel and len(self._fresh):
             self.voxel = self._share * float(np.median(self._fresh.distance))
-        voxels = self._voxels.joined(self._fresh.merged(self.voxel, apart=True)).merged(self.voxel)
+        fresh = self._fresh.merged(self.voxel, np.maximum, apart=True)
+        voxels = self._voxels.joined(fresh).merged(self.voxel, np.add)
         while (voxels.views >= self._least_views).sum() > self._limit:
             self.voxel *= 2
-            voxels = voxels.merged(self.voxel)
+            voxels = voxels.merged(self.voxel, np.maximum)
         doubtful = voxels.views < self._least_views
         since = voxels.last.max(initial=0) - voxels.last
         keep = ~doubtful | (since < _PATIENCE)
-        spare = 2 * self._limit - int((~doubtful).sum())
-        if (keep & doubtful).sum() > spare:  # the newest of them
-            keep &= ~doubtful | (since < np.partition(since[keep & doubtful], spare)[spare])
+        spare, waiting = 2 * self._limit - int((~doubtful).sum()), np.flatnonzero(keep & doubtful)
+        if len(waiting) > spare:  # the newest of them stay
+            keep[waiting[np.argpartition(since[waiting], spare)[spare:]]] = False
         voxels = voxels.select(keep)
         self._voxels, self._fresh = voxels, self._fresh.select(np.zeros(0, int))
 

@@ -101,7 +101,7 @@ def draw_layers(view: FrameView, width: int) -> dict[str, Picture]:
     H, W = view.image.shape[:2]
     width = min(width, W)
     height = max(1, round(H * width / W))
-    image = draw.fitted(view.image, height, width)
+    image, S = draw.fitted(view.image, height, width), draw.resizing(view.image, height, width)
     shade = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None] / np.float32(255)
     pictures = {"image": _picture(image)}
     if view.flow is not None:
@@ -113,14 +113,15 @@ def draw_layers(view: FrameView, width: int) -> dict[str, Picture]:
         pictures["flow"] = _picture(color_flow(motion, largest) * (0.4 + 0.6 * shade), f"up to {largest:.3g} px")
         pictures["occlusion"] = _occlusion(image, view.flow)
     if view.p_a is not None and view.p_b is not None and view.inlier is not None:
-        scale = np.array([width / W, height / H])
-        pictures["inliers"] = _matches(image, view.p_a * scale, view.p_b * scale, view.inlier)
+        p_a, p_b = (p @ S[:2, :2] + S[:2, 2] for p in (view.p_a, view.p_b))
+        pictures["inliers"] = _matches(image, p_a, p_b, view.inlier)
     if view.depth is not None and (view.depth > 0).any():
         small = cv2.resize(view.depth, (width, height), interpolation=cv2.INTER_NEAREST)
         ends = depth_range(small)
         pictures["depth"] = _picture(color_depth(small, ends) * (0.6 + 0.4 * shade), _span(ends, view.unit))
     elif view.points is not None and len(view.points):
-        pictures["depth"] = _sparse_depth(image, view.points * [width / W, height / H, 1], view.unit)
+        p = view.points[:, :2] @ S[:2, :2] + S[:2, 2]
+        pictures["depth"] = _sparse_depth(image, p, view.points[:, 2], view.unit)
     return pictures
 
 
@@ -159,15 +160,14 @@ def _matches(image: np.ndarray, p_a: np.ndarray, p_b: np.ndarray, inlier: np.nda
     return _picture(canvas, f"{100 * inlier.mean():.0f} % fit" if len(inlier) else "no matches")
 
 
-def _sparse_depth(image: np.ndarray, points: np.ndarray, unit: str) -> Picture:
+def _sparse_depth(image: np.ndarray, p: np.ndarray, depth: np.ndarray, unit: str) -> Picture:
     """Single points in the colours of their depth, on the dimmed image."""
-    ends = depth_range(points[:, 2])
-    colors = color_depth(points[None, :, 2], ends)[0]
+    ends = depth_range(depth)
+    colors = color_depth(depth[None], ends)[0]
     canvas = (0.55 * image).astype(np.uint8)
     radius = max(1, round(image.shape[1] / 200))
-    for i in np.argsort(-points[:, 2]):
-        x, y = points[i, :2]
-        cv2.circle(canvas, (round(x), round(y)), radius, colors[i].tolist(), -1, cv2.LINE_AA)
+    for i in np.argsort(-depth):
+        cv2.circle(canvas, (round(p[i, 0]), round(p[i, 1])), radius, colors[i].tolist(), -1, cv2.LINE_AA)
     return _picture(canvas, _span(ends, unit))
 
 

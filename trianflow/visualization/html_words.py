@@ -38,7 +38,7 @@ def title(report: Mapping[str, Any]) -> str:
 def lead(report: Mapping[str, Any]) -> str:
     """A line that says what was done; it does not break between a number and its unit."""
     summary, camera = report["summary"], report.get("calibration")
-    size = f" of {camera['width']}\u00a0×\u00a0{camera['height']}\u00a0pixels" if camera else ""
+    size = f" of {camera['width']}\u00a0×\u00a0{camera['height']}\u00a0pixels" if camera and camera["width"] else ""
     number = summary["frames"]
     words = [f"{number:,}\u00a0frame{'s' * (number != 1)}{size}", f"tracked in {summary['seconds']:,.1f}\u00a0s"]
     if report.get("preset"):

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 
 from trianflow.errors import TrianflowError
+from trianflow.files import replacing
 from trianflow.visualization.viewer import import_open3d
 
 # Side of a voxel, and the greatest depth that counts, as shares of the median depth.
 _VOXEL, _FARTHEST = 0.005, 3.0
-# Blocks of 16^3 voxels, 80 kB each, before voxels grow; voxels that a depth map must have seen this often.
-_BLOCKS, _LEAST_VIEWS = 12_000, 2.0
+# Blocks of 16^3 voxels, 80 kB each, before voxels grow.
+_BLOCKS = 12_000
+# A voxel counts where more depth maps than this have seen it: three, as of noisy maps two often agree by chance.
+_MORE_VIEWS_THAN = 2.5
 # Open3D looks at every so many rows and columns for where the surface is.
 _LOOKS = 4
 
@@ -87,19 +90,28 @@ def save_mesh(path: str | Path, grid: Any) -> int:
     Raises:
         TrianflowError: there is no surface, or the file cannot be written.
     """
-    o3d, path = import_open3d(), Path(path)
-    empty = grid.hashmap().size() == 0  # an error to Open3D
-    mesh = o3d.geometry.TriangleMesh() if empty else grid.extract_triangle_mesh(_LEAST_VIEWS).to_legacy()
-    mesh.vertex_colors = o3d.utility.Vector3dVector(np.asarray(mesh.vertex_colors).clip(0, 1))
-    if not len(mesh.triangles):
-        raise TrianflowError(f"{path}: no mesh: no two depth maps agree on a surface")
-    beside = path.with_name(f".{path.stem}.part.ply")  # the suffix tells Open3D the format
+    path = Path(path)
+    # a grid without blocks is an error to Open3D
+    mesh = grid.extract_triangle_mesh(_MORE_VIEWS_THAN).to_legacy() if grid.hashmap().size() else None
+    if mesh is None or not len(mesh.triangles):
+        raise TrianflowError(f"{path}: no mesh: no three depth maps agree on a surface")
     try:
-        if not o3d.io.write_triangle_mesh(str(beside), mesh):
-            raise TrianflowError(f"{path}: cannot write the mesh")
-        beside.replace(path)
+        with replacing(path) as beside:
+            beside.write_bytes(_ply(mesh))
     except OSError as e:
         raise TrianflowError(f"{path}: cannot write the mesh: {e.strerror}") from e
-    finally:
-        beside.unlink(missing_ok=True)
     return len(mesh.triangles)
+
+
+def _ply(mesh: Any) -> bytes:
+    """A mesh as binary PLY; Open3D's own writer says that all went well where the disk is full."""
+    vertices = np.zeros(len(mesh.vertices), [("X", "<f4", 3), ("normal", "<f4", 3), ("color", "u1", 3)])
+    vertices["X"], vertices["normal"] = mesh.vertices, mesh.vertex_normals
+    vertices["color"] = np.round(255 * np.asarray(mesh.vertex_colors)).clip(0, 255)
+    faces = np.zeros(len(mesh.triangles), [("number", "u1"), ("corners", "<i4", 3)])
+    faces["number"], faces["corners"] = 3, mesh.triangles
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}"]
+    header += [f"property float {name}" for name in ("x", "y", "z", "nx", "ny", "nz")]
+    header += [f"property uchar {name}" for name in ("red", "green", "blue")]
+    header += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header", ""]
+    return "\n".join(header).encode() + vertices.tobytes() + faces.tobytes()

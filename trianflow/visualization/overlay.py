@@ -68,6 +68,12 @@ def fitted(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return cv2.cvtColor(sized, cv2.COLOR_GRAY2RGB) if sized.ndim == 2 else sized
 
 
+def resizing(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Where pixels of an image `(h, w, ...)` lie at another size: `(3, 3)` float64, S with p' = S p (homogeneous)."""
+    x, y = width / image.shape[1], height / image.shape[0]
+    return np.array([[x, 0, x / 2 - 0.5], [0, y, y / 2 - 0.5], [0, 0, 1]])
+
+
 # --- legends ------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from trianflow.errors import TrianflowError
 
 INK, FAINT = "#1f2933", "#8a94a3"
+_UNNAMED = re.compile(r"_child\d+|_nolegend_")  # what matplotlib calls lines that were given no label
 _LINES = ("#1d5fd1", "#d9480f", "#0b8a6b", "#8b3fc7", "#c99700", "#0891b2")
 
 
@@ -81,21 +83,30 @@ def style_axes(axes: Any) -> None:
 
 
 def legend_below(figure: Any, handles: Sequence[Any], labels: Sequence[str], title: str | None = None) -> None:
-    """A legend under all axes, in as many columns as its labels leave room for, and rows as equal as may be."""
-    rows = math.ceil(len(labels) / min(max(108 // (max(map(len, labels)) + 8), 1), 5))
+    """A legend under all axes, in as many columns as its labels leave room for, and rows as equal as may be.
+
+    It has one entry a label: those given, and all lines of the figure that have one, as matplotlib neither hands out
+    nor takes labels that begin with `_`, and the name of a file may.
+    """
+    lines = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
+    entries = {label: line for label, line in lines.items() if not _UNNAMED.fullmatch(label)}
+    entries |= zip(labels, handles)
+    if not entries:
+        return
+    rows = math.ceil(len(entries) / min(max(108 // (max(map(len, entries)) + 8), 1), 5))
     legend = figure.legend(
-        handles,
-        labels,
+        list(entries.values()),
+        ["-"] * len(entries),
         title=title,
         title_fontproperties={"size": 9.5},
         loc="outside lower center",
-        ncols=math.ceil(len(labels) / rows),
+        ncols=math.ceil(len(entries) / rows),
         frameon=False,
         fontsize=9.5,
         labelcolor=INK,
     )
-    for text in legend.get_texts():
-        set_words(text, text.get_text())
+    for text, label in zip(legend.get_texts(), entries):
+        set_words(text, label)
 
 
 def save_figure(figure: Any, path: str | Path) -> None:

@@ -106,7 +106,7 @@ def trajectory_figure(
     if status is not None:
         first = next(iter(lines.values()))
         _mark(above, *_above(first), status)
-        _mark(side, *_side(first), status)
+        _mark(side, *_side(first, begins[next(iter(lines))]), status)
 
     above.set_aspect("equal", adjustable="datalim")
     above.set_xlabel(f"x, right{bracket}")
@@ -116,9 +116,9 @@ def trajectory_figure(
     for axes in (above, side):
         style_axes(axes)
     figure.align_ylabels([above, side])
-    legend = dict(zip(*reversed(above.get_legend_handles_labels())))  # one entry a label
     aligned = f"alignment to the truth: {Alignment(alignment).label}" if gt is not None else None
-    legend_below(figure, list(legend.values()), list(legend), aligned)
+    handles, labels = above.get_legend_handles_labels()
+    legend_below(figure, handles, labels, aligned)
     return figure
 
 
@@ -128,7 +128,7 @@ def _align(
     """The trajectories to draw by name and the truth as far as they go, in one world, and the error of a single one.
 
     The error is the distance from the truth at each pose, of poses without a true one that of their neighbours. Last
-    how far the truth has come where each trajectory begins.
+    the path length at which each trajectory begins: at its first common pose it has come as far as the truth.
     """
     if gt is None:
         return {name: t.relative_to_first() for name, t in named.items()}, None, None, dict.fromkeys(named, 0.0)
@@ -144,7 +144,8 @@ def _align(
         (p,) = pairs.values()
         distance = np.linalg.norm(p.gt.positions[p.gt_index] - p.est.positions[p.est_index], axis=1)
         error = np.interp(np.arange(len(p.est)), p.est_index, distance)
-    begins = {name: float(gt.distances[p.gt_index[0]] - gt.distances[begin]) for name, p in pairs.items()}
+    come = gt.distances - gt.distances[begin]
+    begins = {name: float(come[p.gt_index[0]] - p.est.distances[p.est_index[0]]) for name, p in pairs.items()}
     return lines, Trajectory(gt.times[begin:end], T_first @ gt.T_wc[begin:end]), error, begins
 
 

@@ -160,15 +160,16 @@ def look_at(scene: Scene, aspect: float) -> np.ndarray:
 
     Above is where the cameras of the trajectory have it, on average, else where the first camera has (-y).
     """
-    seen = [part for part in (scene.T_wc[:, :3, 3], _trimmed(scene.points), _trimmed(scene.vertices)) if len(part)]
-    points = np.concatenate(seen) if seen else np.zeros((1, 3))
+    frustums = frustum_lines(scene).reshape(-1, 3)
+    points = np.concatenate([scene.T_wc[:, :3, 3], frustums, _trimmed(scene.points), _trimmed(scene.vertices)])
+    points = points if len(points) else np.zeros((1, 3))
     R = _mean_rotation(scene.T_wc)
     up, ahead = -R[:, 1], R[:, 2]
-    spread = np.linalg.norm(np.ptp(points, axis=0))
+    extent = _extent(scene)
     if len(scene.T_wc):
         way = scene.T_wc[-1, :3, 3] - scene.T_wc[0, :3, 3]
         way -= up * (way @ up)
-        if np.linalg.norm(way) > 0.5 * spread:
+        if np.linalg.norm(way) > 0.5 * extent:
             ahead = way / np.linalg.norm(way)
     z = 0.75 * ahead - 0.66 * up
     z /= np.linalg.norm(z)
@@ -179,7 +180,7 @@ def look_at(scene: Scene, aspect: float) -> np.ndarray:
     # |x - eye_x| <= slope (z - eye_z) for all points, and the same for y: the foremost eye for which both hold
     slope = np.array([aspect, 1]) * np.tan(np.radians(_ANGLE) / 2) / _MARGIN
     low, high = (X[:, :2] - slope * X[:, 2:]).max(0), (X[:, :2] + slope * X[:, 2:]).min(0)
-    nearest = X[:, 2].min() - max(0.01 * float(spread), 1e-3)
+    nearest = X[:, 2].min() - 0.01 * extent
     eye = np.array([*(low + high) / 2, min(((high - low) / (2 * slope)).min(), nearest)])
     T_cw = np.eye(4)
     T_cw[:3, :3], T_cw[:3, 3] = R_cw, -eye
@@ -207,9 +208,9 @@ def _trimmed(points: np.ndarray) -> np.ndarray:
 
 
 def _extent(scene: Scene) -> float:
-    """Diagonal of what is in view; 1 for a single place."""
+    """Diagonal of what is in view; 1 for a single place, or none."""
     everything = np.concatenate([scene.T_wc[:, :3, 3], _trimmed(scene.points), _trimmed(scene.vertices)])
-    return float(np.linalg.norm(np.ptp(everything, axis=0))) or 1.0
+    return float(np.linalg.norm(np.ptp(everything, axis=0)) if len(everything) else 0.0) or 1.0
 
 
 def _window(scene: Scene, size: tuple[int, int], *, visible: bool) -> Any:

@@ -78,6 +78,21 @@ def test_images_for_the_losses_are_not_jittered(mixed) -> None:
         assert a.input_a.max() <= 1
 
 
+def test_some_pairs_are_grey_for_the_networks_alone(mixed) -> None:
+    plain, some = (open_dataset(mixed.model_copy(update={"grey": grey}), "train", 5, True) for grey in (0.0, 0.4))
+    found = []
+    for epoch in range(20):
+        for i in (9, 10):  # synthetic, in colour
+            a, b = plain[(epoch, i)], some[(epoch, i)]
+            assert torch.equal(a.image_a, b.image_a)
+            luma = sum(w * a.input_a[:, c] for c, w in enumerate((0.299, 0.587, 0.114)))
+            grey = torch.allclose(b.input_a, luma[:, None].expand(-1, 3, -1, -1), atol=1e-6)
+            assert grey or torch.equal(b.input_a, a.input_a)
+            assert torch.equal(b.input_b[:, :1].expand(-1, 3, -1, -1), b.input_b) == grey, "both images of a pair"
+            found.append(grey)
+    assert 0.2 < np.mean(found) < 0.6
+
+
 def test_the_cache_changes_nothing(mixed, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     plain = open_dataset(mixed, "train", 1, True)

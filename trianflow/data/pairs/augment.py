@@ -20,19 +20,21 @@ class Draw:
         left, top: place of the window, shares of the room there is, in [0, 1].
         flip: the pair is mirrored when this is below the probability, in [0, 1).
         colour: brightness, contrast, saturation and gamma, each in [-1, 1], in units of the strength.
+        grey: the pair loses its colours when this is below the probability, in [0, 1).
     """
 
     left: float
     top: float
     flip: float
     colour: tuple[float, float, float, float]
+    grey: float
 
     @classmethod
     def from_key(cls, seed: int, epoch: int, index: int) -> Draw:
         """The draw of a pair in an epoch; what is used of it has no influence on the rest."""
-        left, top, flip, *colour = np.random.default_rng([seed, epoch, index]).random(7).tolist()
+        left, top, flip, *colour, grey = np.random.default_rng([seed, epoch, index]).random(8).tolist()
         brightness, contrast, saturation, gamma = (2 * c - 1 for c in colour)
-        return cls(left, top, flip, (brightness, contrast, saturation, gamma))
+        return cls(left, top, flip, (brightness, contrast, saturation, gamma), grey)
 
 
 def crop_pair(pair: RawPair, size: tuple[int, int], left: float, top: float) -> RawPair:
@@ -88,11 +90,21 @@ def jitter_images(images: np.ndarray, strength: float, colour: tuple[float, floa
     mean = float(values @ counts @ _GREY) / (images.size / 3)
     table = (mean + contrast * (values - mean)).astype(np.float32)
     out = table[images]
-    grey = sum(out[..., c] * _GREY[c] for c in range(3))[..., None]
+    grey = _luma(out)
     out -= grey
     out *= np.float32(saturation)
     out += grey
     return out.clip(0, 1, out=out)
+
+
+def grey_images(images: np.ndarray) -> np.ndarray:
+    """Images `(..., 3)` float32 RGB with their luma in all channels."""
+    return np.broadcast_to(_luma(images), images.shape)
+
+
+def _luma(images: np.ndarray) -> np.ndarray:
+    grey: np.ndarray = sum(images[..., c] * _GREY[c] for c in range(3))[..., None]
+    return grey
 
 
 def _maps(pair: RawPair) -> dict[str, np.ndarray]:

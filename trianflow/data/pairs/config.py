@@ -111,6 +111,9 @@ class DataConfig(Settings):
     jitter: float = Field(
         0.2, ge=0, lt=1, description="strength of brightness, contrast, saturation and gamma changes; 0 is off"
     )
+    grey: float = Field(
+        0.0, ge=0, le=1, description="probability of taking the colours from a training pair: some cameras have none"
+    )
     min_motion: float = Field(
         0.002,
         ge=0,

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from trianflow.data.pairs.augment import Draw, crop_pair, flip_pair, jitter_images
+from trianflow.data.pairs.augment import Draw, crop_pair, flip_pair, grey_images, jitter_images
 from trianflow.data.pairs.batch import PairBatch, PairTruth
 from trianflow.data.pairs.config import DataConfig, DriveSource, PathSource, WarpedSource, frames_of
 from trianflow.data.pairs.drives import RenderedDrives
@@ -32,10 +32,11 @@ from trianflow.errors import TrianflowError, UsageError
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How strongly training pairs are changed: probability of a mirror, strength of `jitter_images`."""
+    """How strongly training pairs are changed: probability of a mirror, strength of `jitter_images`, share of grey."""
 
     flip: float
     jitter: float
+    grey: float = 0.0
 
 
 class PairDataset(Dataset[PairBatch]):
@@ -113,9 +114,13 @@ class PairDataset(Dataset[PairBatch]):
         pair = crop_pair(pair, self._size, *((draw.left, draw.top) if how else (0.5, 0.5)))
         if how and draw.flip < how.flip:
             pair = flip_pair(pair)
-        images = inputs = _tensors(pair.images.astype(np.float32) / np.float32(255))
+        plain = seen = pair.images.astype(np.float32) / np.float32(255)
         if how and how.jitter:
-            inputs = _tensors(jitter_images(pair.images, how.jitter, draw.colour))
+            seen = jitter_images(pair.images, how.jitter, draw.colour)
+        if how and draw.grey < how.grey:
+            seen = grey_images(seen)
+        images = _tensors(plain)
+        inputs = images if seen is plain else _tensors(seen)
         known = {name: getattr(pair, name) for name in ("flow_ab", "visible_a", "depth_a", "T_ba")}
         known = {name: _tensor(value)[None] for name, value in known.items() if value is not None}
         return PairBatch(
@@ -175,7 +180,7 @@ def open_dataset(config: DataConfig, split: Literal["train", "val"], seed: int, 
             notes += [f"data.{split}[{number}], {name}: {note}" for note in sources[-1].notes]
     if not sources:
         raise UsageError(f"the data has no source for {split}: give {split} a list with a path or synthetic")
-    augmentation = Augmentation(config.flip, config.jitter) if augment else None
+    augmentation = Augmentation(config.flip, config.jitter, config.grey) if augment else None
     return PairDataset(sources, config.size, seed, augmentation, notes, names)
 
 
