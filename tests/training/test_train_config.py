@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from trianflow.config import load_settings
+from trianflow.data.pairs.config import DataConfig
 from trianflow.errors import UsageError
 from trianflow.systems.config import LossWeights
 from trianflow.training.config import StageConfig, Stages, TrainConfig
@@ -152,10 +153,13 @@ def test_networks_that_are_used_up_to_a_stage() -> None:
     config = TrainConfig()
     assert config.used("flow") == {"flow"}
     assert config.used("depth") == config.used("joint") == {"flow", "depth"}
-    words = ["data.train=[{drives: 4}]", "stages.flow=null", "stages.joint=null"]
-    taught = [*words, "stages.depth.losses={depth_truth: 1, depth_smooth: 1}"]
-    assert load_settings(TrainConfig(), None, words).used("depth") == {"flow", "depth"}, "it teaches depth"
-    assert load_settings(TrainConfig(), None, taught).used("depth") == {"depth"}
+    for losses, expected in (
+        (LossWeights(triangulation=1.0), {"flow", "depth"}),  # it teaches depth
+        (LossWeights(depth_truth=1.0, depth_smooth=1e-3), {"depth"}),
+    ):
+        stages = Stages(flow=None, depth=StageConfig(train=("depth",), losses=losses), joint=None)
+        data = DataConfig.model_validate({"train": [{"drives": 4}]})
+        assert TrainConfig(data=data, stages=stages).used("depth") == expected
 
 
 def test_losses_of_a_file_are_whole_and_words_change_single_ones(tmp_path: Path) -> None:
@@ -178,7 +182,7 @@ def test_losses_of_a_file_are_whole_and_words_change_single_ones(tmp_path: Path)
 def test_a_network_learns_from_a_term_that_reaches_it(name: str) -> None:
     losses = LossWeights(**{name: 0.1})
     reaches = {"rigid_flow": {"flow", "depth"}, "triangulation": {"flow", "depth"}}
-    reaches |= {key: {"depth"} for key in ("depth_consistency", "depth_smooth")}
+    reaches |= {key: {"depth"} for key in ("depth_truth", "depth_consistency", "depth_smooth")}
     for network in ("flow", "depth"):
         if network in reaches.get(name, {"flow"}):
             StageConfig(train=(network,), losses=losses)
