@@ -83,7 +83,7 @@ def test_commands_and_options_in_the_text_exist() -> None:
     options = options_in(helps + (DOCS / "calibrate_camera.py").read_text())
     sections = dict(re.findall(r"^##+ ([a-z ]+)\n(.*?)(?=^##|\Z)", helps, re.DOTALL | re.MULTILINE))
     of_command = {name: options_in(text) for name, text in sections.items()}
-    assert "--cloud" in of_command["vo"] - of_command["view"]
+    assert "--mesh" in of_command["vo"] - of_command["view"]
     for page in PAGES:
         text = re.sub(r"^( *)```.*?^\1```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
         for code in re.findall(r"`([^`\n]+)`", text):
