@@ -96,7 +96,7 @@ def test_validation_does_not_touch_training(finished: Path, raw_pairs: list[RawP
 
 def test_the_best_is_kept(raw_pairs: list[RawPair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = iter([3.0, 1.0, 2.0, 1.0])
-    monkeypatch.setattr(loop, "validate", lambda *args: {"epe": next(values), "photometric": 0.0})
+    monkeypatch.setattr(loop, "validate", lambda *args, **kwargs: {"epe": next(values), "photometric": 0.0})
     written: list[float] = []
     monkeypatch.setattr(
         RunFolder, "export", lambda self, file, system, depth, card: written.append(card["metrics"]["epe"])
