@@ -1,4 +1,4 @@
-"""Point clouds written, and read by an independent reader."""
+"""Point clouds and meshes written, and read by an independent reader."""
 
 from __future__ import annotations
 
@@ -35,6 +35,18 @@ def test_open3d_reads_it(tmp_path: Path) -> None:
     cloud = o3d.io.read_point_cloud(str(tmp_path / "a.ply"))
     np.testing.assert_allclose(np.asarray(cloud.points), POINTS)
     np.testing.assert_allclose(np.asarray(cloud.colors), COLORS / 255)
+
+
+def test_open3d_reads_a_mesh(tmp_path: Path) -> None:
+    o3d = pytest.importorskip("open3d")
+    points = np.concatenate([POINTS, -POINTS])
+    normals, colors, faces = np.roll(points, 1, 1), np.concatenate([COLORS, COLORS]), np.array([[0, 1, 2], [3, 2, 0]])
+    write_ply(tmp_path / "a.ply", points, colors, normals, faces)
+    mesh = o3d.io.read_triangle_mesh(str(tmp_path / "a.ply"))
+    np.testing.assert_allclose(np.asarray(mesh.vertices), points)
+    np.testing.assert_allclose(np.asarray(mesh.vertex_normals), normals)
+    np.testing.assert_allclose(np.asarray(mesh.vertex_colors), colors / 255)
+    np.testing.assert_array_equal(np.asarray(mesh.triangles), faces)
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

@@ -117,6 +117,23 @@ def test_settings_that_make_another_run_are_refused(finished: Path, raw_pairs: l
     train(finished, raw_pairs)
 
 
+def test_a_run_of_before_a_setting_came_goes_on_while_it_is_at_its_default(
+    finished: Path, raw_pairs: list[RawPair], tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    path = tmp_path / "run" / LAST
+    state = Checkpoint.load(path)
+    del state.config["data"]["grey"], state.config["stages"]["depth"]["losses"]["depth_truth"]
+    state.save(path)
+    assert train(tmp_path / "run", raw_pairs).finished
+    with pytest.raises(UsageError, match=r"other settings \(data\.grey\)"):
+        train(tmp_path / "run", raw_pairs, "data.grey=0.5")
+    state.config["data"]["gone"] = 1
+    state.save(path)
+    with pytest.raises(UsageError, match=r"other settings \(.*data\.gone"):
+        train(tmp_path / "run", raw_pairs)
+
+
 def test_other_data_is_refused(finished: Path, raw_pairs: list[RawPair]) -> None:
     """An identical number of pairs is not enough: the sources count too."""
     digest = dataset(raw_pairs).digest

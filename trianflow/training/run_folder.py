@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from trianflow.data.pairs.batch import PairBatch
 from trianflow.data.pairs.config import frames_of
@@ -88,7 +89,7 @@ class RunFolder:
         if not path.is_file():
             return None
         state = Checkpoint.load(path)
-        changed = [key for key in _differences(state.config, settings) if key not in _FREE]
+        changed = [key for key in _differences(_completed(state.config), settings) if key not in _FREE]
         if changed:
             self._refuse(f"with other settings ({', '.join(changed)})")
         return state
@@ -163,6 +164,15 @@ def weight_card(
         "size": list(config.data.size),
     }
     return card | ({"metrics": {"step": measured, **metrics}} if metrics else {})
+
+
+def _completed(saved: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of a run with those that have come since, at their defaults; as they are where some have gone."""
+    try:
+        config = TrainConfig.model_validate({key: value for key, value in saved.items() if key != "overfit"})
+    except ValidationError:
+        return saved
+    return config.model_dump(mode="json") | {"overfit": saved.get("overfit")}
 
 
 def _differences(a: Any, b: Any, place: str = "") -> list[str]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from trianflow.data.ply import write_ply
 from trianflow.errors import TrianflowError
-from trianflow.files import replacing
 from trianflow.visualization.viewer import import_open3d
 
 # Side of a voxel, and the greatest depth that counts, as shares of the median depth.
@@ -95,23 +95,7 @@ def save_mesh(path: str | Path, grid: Any) -> int:
     mesh = grid.extract_triangle_mesh(_MORE_VIEWS_THAN).to_legacy() if grid.hashmap().size() else None
     if mesh is None or not len(mesh.triangles):
         raise TrianflowError(f"{path}: no mesh: no three depth maps agree on a surface")
-    try:
-        with replacing(path) as beside:
-            beside.write_bytes(_ply(mesh))
-    except OSError as e:
-        raise TrianflowError(f"{path}: cannot write the mesh: {e.strerror}") from e
+    colors = np.round(255 * np.asarray(mesh.vertex_colors)).clip(0, 255).astype(np.uint8)
+    # Open3D's own writer says that all went well where the disk is full
+    write_ply(path, *(np.asarray(x) for x in (mesh.vertices, colors, mesh.vertex_normals, mesh.triangles)))
     return len(mesh.triangles)
-
-
-def _ply(mesh: Any) -> bytes:
-    """A mesh as binary PLY; Open3D's own writer says that all went well where the disk is full."""
-    vertices = np.zeros(len(mesh.vertices), [("X", "<f4", 3), ("normal", "<f4", 3), ("color", "u1", 3)])
-    vertices["X"], vertices["normal"] = mesh.vertices, mesh.vertex_normals
-    vertices["color"] = np.round(255 * np.asarray(mesh.vertex_colors)).clip(0, 255)
-    faces = np.zeros(len(mesh.triangles), [("number", "u1"), ("corners", "<i4", 3)])
-    faces["number"], faces["corners"] = 3, mesh.triangles
-    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}"]
-    header += [f"property float {name}" for name in ("x", "y", "z", "nx", "ny", "nz")]
-    header += [f"property uchar {name}" for name in ("red", "green", "blue")]
-    header += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header", ""]
-    return "\n".join(header).encode() + vertices.tobytes() + faces.tobytes()
