@@ -169,6 +169,8 @@ def test_auto_mask_leaves_out_what_stands_still_in_the_image(street: PairBatch, 
     assert (all_of_it[..., -17:-2, 20:-20] != 0).float().mean() > 0.7
     standing = replace(street, image_b=street.image_a, image_c=street.image_a)
     assert photometric(with_mask, standing) == 0, "a car at rest teaches nothing"
+    with_mask.mask_waits = True
+    assert photometric(with_mask, standing) == photometric(without, standing) > 0
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,22 @@ def finished(tmp_path_factory: pytest.TempPathFactory, drives: RenderedDrives) -
     return out
 
 
+def test_the_auto_mask_waits_for_depth_and_motion(drives: RenderedDrives, tmp_path: Path) -> None:
+    words = ("photometric.system.auto_mask=true", "photometric.mask_after=0.5")
+    config = load_settings(TrainConfig(), None, [*TINY, *words])
+    pairs = PairDataset([drives], SIZE, 0)
+    one, waited = Trainer(config, tmp_path, quiet=True, data=(pairs, pairs.first(2))), []
+    forward = one.system.forward
+
+    def watched(*args, **kwargs):
+        waited.append(one.system.mask_waits)
+        return forward(*args, **kwargs)
+
+    one.system.forward = watched  # type: ignore[method-assign]
+    assert one.run().finished
+    assert waited == [True, True, False, False]
+
+
 def test_a_run_leaves_tables_and_weights(finished: Path) -> None:
     table = rows(finished / "metrics.csv")
     assert [row["step"] for row in table] == ["1", "2", "3", "4"]

@@ -86,6 +86,7 @@ class Photometric(nn.Module):
     Attributes:
         depth, pose: the networks.
         flow: beside a pose network of flow, else None.
+        mask_waits: whether a step of training goes without the auto-mask.
 
     Source: SfMLearner (Zhou et al., CVPR 2017), Monodepth2 (Godard et al., ICCV 2019), depth normalisation and
     alignment of DDVO (Wang et al., CVPR 2018), Multi-mask, baselines of TrianFlow (Zhao et al., CVPR 2020).
@@ -97,6 +98,7 @@ class Photometric(nn.Module):
         self.depth = DepthNet(config.scales) if config.depth == "resnet18" else DispNet(config.scales)
         self.pose = PoseNet(config.pose, config.rotation, config.explain)
         self.flow = PWCNet(True) if config.pose == "flow" else None
+        self.mask_waits = False
 
     def forward(self, batch: PairBatch, weights: PhotometricWeights, seed: int = 0) -> StepResult:
         """The losses of a batch of pairs, or of triples where the frame before is there too.
@@ -236,16 +238,17 @@ class Photometric(nn.Module):
             inverse = interpolate(inverse, image.shape[-2:], mode="bilinear", align_corners=False)
         K = _scaled_intrinsics(K, target.image.shape[-2:], image.shape[-2:])
         errors, seen, still = [], [], []
+        masked = config.auto_mask and not self.mask_waits
         for source, mask in zip(sources, target.visible):
             other = _shrunk(source.image, image.shape[-2:])
             found = synthesize(other, 1 / inverse, source.T_st, K)
             error = appearance_error(image, found.image, config.ssim)
-            if config.auto_mask:
+            if masked:
                 still.append(appearance_error(image, other, config.ssim).detach())
             errors.append(error)
             seen.append(found.seen & (interpolate(mask, image.shape[-2:], mode="nearest") > 0))
         kept = None
-        if config.auto_mask:
+        if masked:
             # The mean is over the same views; the smallest is of all, as every unmoved view sees every pixel.
             at_rest = seen if config.reduction == "average" else [torch.ones_like(mask) for mask in seen]
             moved = reduce_views([error.detach() for error in errors], seen, config.reduction)

@@ -75,6 +75,13 @@ class PhotometricStage(Schedule):
 
     system: PhotometricConfig = PhotometricConfig()
     losses: PhotometricWeights = PhotometricWeights(smooth=1e-3)
+    mask_after: float = Field(
+        0.3,
+        ge=0,
+        lt=1,
+        description="share of the stage after which the auto-mask works: from nothing, it would hide what contradicts"
+        " the depth and motion that the networks begin with, which then stay. 0 for trained weights (init)",
+    )
 
     @model_validator(mode="after")
     def _goes_together(self) -> PhotometricStage:

@@ -18,7 +18,7 @@ from trianflow.systems.instance import InstaDM
 from trianflow.systems.photometric import Photometric
 from trianflow.systems.result import StepResult
 from trianflow.training.checkpoint import Checkpoint, random_state, restore_random
-from trianflow.training.config import AnyStage, InstanceStage, StageConfig, TrainConfig
+from trianflow.training.config import AnyStage, InstanceStage, PhotometricStage, StageConfig, TrainConfig
 from trianflow.training.engine import (
     AnySystem,
     AnyWeights,
@@ -185,6 +185,8 @@ class Trainer:
                 rate = stage.rate(done, expected)
                 if isinstance(stage, InstanceStage):
                     self.system.objects_wait = done < stage.objects_after * expected
+                elif isinstance(stage, PhotometricStage):
+                    self.system.mask_waits = done < stage.mask_after * expected
                 elif isinstance(stage, StageConfig) and (shift := stage.shift_at(done / expected)) > 0:
                     batch = shift_second(batch, shift, self._seed())
                 batch = batch.to(self.fabric.device)
