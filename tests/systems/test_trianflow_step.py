@@ -118,6 +118,21 @@ def test_true_depth_alone_needs_no_flow_and_one_image(drives: RenderedPair, syst
     assert float(bare.total.detach()) == 0
 
 
+def test_true_depth_is_brought_to_one_focal_length(drives: RenderedPair) -> None:
+    batch, weights = batch_of(drives), LossWeights(depth_truth=1.0)
+    assert batch.truth is not None
+    assert batch.truth.depth_a is not None
+    K = batch.K.clone()
+    K[:, 0, 0] *= torch.linspace(0.5, 2, len(K))
+    width = batch.image_a.shape[-1]
+    brought = batch.truth.depth_a * (0.6 * width / K[:, 0, 0]).float()[:, None, None, None]
+    own, one = TrianFlow(), TrianFlow(SystemConfig(focal=0.6))
+    one.load_state_dict(own.state_dict())
+    expected = own(replace(batch, K=K, truth=replace(batch.truth, depth_a=brought)), weights).total
+    torch.testing.assert_close(one(replace(batch, K=K), weights).total, expected)
+    assert abs(float(own(replace(batch, K=K), weights).total.detach() - expected.detach())) > 0.05
+
+
 def test_second_stage_teaches_depth_and_leaves_the_flow_alone(drives: RenderedPair, system_with: MakeSystem) -> None:
     system = system_with(drives.flow_ab, drives.flow_ba)
     system.flow.requires_grad_(False)

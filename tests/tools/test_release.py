@@ -123,15 +123,15 @@ def test_pieces_join_to_the_same_file(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_the_queue_is_made_of_training_configurations_each_begun_with_an_earlier_one() -> None:
-    """And none trains on what the weights are measured with."""
+    """Or with the bundled weights; and none trains on what the weights are measured with."""
     files = sorted((RELEASE / "queue").glob("*.yaml"))
     assert files
     for number, file in enumerate(files):
         config = load_settings(TrainConfig(), file, [])
         assert config.listed_stages()
         earlier = {f"runs/release/{before.stem}" for before in files[:number]}
-        first = config.init is None
-        assert first or str(config.init).removesuffix(".safetensors").removesuffix("/flow") in earlier
+        bundled = config.init in (None, "default")
+        assert bundled or str(config.init).removesuffix(".safetensors").removesuffix("/flow") in earlier
         for held_out in ("kitti_odom_07", "kitti_mini_10", "kitti_mini_depth/10", "tum_"):
             assert held_out not in file.read_text()
 

@@ -27,12 +27,18 @@ def test_depth_maps_are_those_of_the_world_in_one_unit(tmp_path: Path, structure
     """Of a window of half the size: every map differs from the truth by the same factor, which is that of the path."""
     world = Corridor(drive(16))
     small = CAMERA.resized(120, 60).cropped(0, 8, 120, 44)
-    maps = structure.DepthMaps(tmp_path / "depth", small)
+    images = tmp_path / "images"
+    images.mkdir()
+    for i in range(16):
+        (images / f"{i:06d}.jpg").write_bytes(bytes([i]))
+    maps = structure.DepthMaps(tmp_path / "labelled", small, images)
     run = run_odometry(world.frames(), CAMERA, CONFIG, tmp_path / "run", estimators=Estimators(world), observers=[maps])
     steps = [np.linalg.norm(np.diff(T[:, :3, 3], axis=0), axis=1) for T in (run.trajectory.T_wc, world.T_wc)]
     unit = float(np.median(steps[0] / steps[1]))
-    files = sorted((tmp_path / "depth").glob("*.png"))
-    assert len(files) >= 8
+    files = sorted((tmp_path / "labelled" / "depth").glob("*.png"))
+    assert 8 <= len(files) < 16
+    of_them = sorted((tmp_path / "labelled" / "images").iterdir())
+    assert [(file.stem, file.read_bytes()) for file in of_them] == [(f.stem, bytes([int(f.stem)])) for f in files]
     ratios = []
     for file in files:
         found = cv2.imread(str(file), cv2.IMREAD_UNCHANGED) / structure.SCALE

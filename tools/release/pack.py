@@ -20,7 +20,7 @@ from trianflow.data.frames import open_frames
 from trianflow.data.undistort import Undistorter
 
 PACKED = Path("runs/packed")
-HELD_OUT = ("kitti_odom_07", "kitti_mini_depth/10", "tum_")  # for measuring: never to learn from
+HELD_OUT = ("kitti_odom_07", "kitti_odom_10", "kitti_mini_depth/10", "tum_")  # for measuring: never to learn from
 
 
 def main() -> None:

@@ -1,15 +1,18 @@
 """Depth of real frames by our own odometry, for networks of depth to learn from: beside the images of pack.py.
 
-    python tools/release/structure.py FRAMES NAME [--camera-height M] [--calib FILE]
+    python tools/release/structure.py FRAMES NAME [--camera-height M] [--calib FILE] [key=value ...]
 
-Tracks FRAMES, which pack.py has packed under NAME, at full size. Every key frame gets a depth map: its flow to the next
-one, triangulated under the poses of the window, in metres by the height of the camera over the road, else in the unit
-of the trajectory. Written as runs/packed/NAME/depth/NUMBER.png, 16 bit, 256 a unit, 0 where unknown.
+Tracks FRAMES, which pack.py has packed under NAME, at full size; key=value are settings of the odometry. Every key
+frame gets a depth map: its flow to the next one, triangulated under the poses of the window, in metres by the height of
+the camera over the road, else in the unit of the trajectory. Written into the folder runs/packed/NAME_depth:
+depth/NUMBER.png, 16 bit, 256 a unit, 0 where unknown, and the images and the calibration that belong to them.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,7 +20,7 @@ import cv2
 import numpy as np
 from pack import HELD_OUT, PACKED
 
-from trianflow.config import OdometryConfig
+from trianflow.config import OdometryConfig, load_settings
 from trianflow.data.calibrated import find_calibration
 from trianflow.data.calibration import fit_to_image, read_calibration
 from trianflow.data.frames import Frame, open_frames
@@ -35,12 +38,13 @@ class DepthMaps:
     """An observer of a run that writes a depth map for each key frame.
 
     Args:
-        folder: that they are written into.
+        folder: that they and their images are written into.
         camera: of the maps: a window of the frames, of any size.
+        images: the folder of all images, by number.
     """
 
-    def __init__(self, folder: Path, camera: Camera) -> None:
-        self._folder, self._camera = folder, camera
+    def __init__(self, folder: Path, camera: Camera, images: Path) -> None:
+        self._folder, self._camera, self._images = folder, camera, images
         self._rows, self._numbers = KeyRows(), list[int]()
         self._maps: dict[int, np.ndarray] = {}  # key frame to depth in units of its step to the next
 
@@ -55,12 +59,14 @@ class DepthMaps:
     def finish(self, run: OdometryRun, odometry: VisualOdometry) -> list[str]:
         """Write the maps by the final poses."""
         place = self._rows.placement(run, odometry)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        for part in ("images", "depth"):
+            (self._folder / part).mkdir(parents=True, exist_ok=True)
         for key, depth in self._maps.items():
             step = np.linalg.norm(place.T_wc[key + 1, :3, 3] - place.T_wc[key, :3, 3])
             units = np.where(step * depth <= FARTHEST, SCALE * step * depth, 0)
-            name = f"{self._numbers[self._rows.rows[key]]:06d}.png"
-            cv2.imwrite(str(self._folder / name), units.round().astype(np.uint16))
+            name = f"{self._numbers[self._rows.rows[key]]:06d}"
+            cv2.imwrite(str(self._folder / "depth" / f"{name}.png"), units.round().astype(np.uint16))
+            shutil.copy(self._images / f"{name}.jpg", self._folder / "images")
         return [str(self._folder)]
 
     def abandon(self) -> None:
@@ -83,6 +89,7 @@ def main() -> None:
     parser.add_argument("name", help="of the folder under runs/packed")
     parser.add_argument("--camera-height", type=float, metavar="M", help="over the road, metres")
     parser.add_argument("--calib", type=Path)
+    parser.add_argument("settings", nargs="*", metavar="key=value")
     args = parser.parse_args()
     if any(part in str(Path(args.frames).resolve()) for part in HELD_OUT):
         parser.error(f"{args.frames}: held out for measuring")
@@ -92,11 +99,18 @@ def main() -> None:
         parser.error("no calibration beside the frames: --calib FILE")
     camera, _ = fit_to_image(read_calibration(calibration), *frames.first_image_size())
     packed = PACKED / args.name
-    maps = DepthMaps(packed / "depth", read_calibration(packed / "calib.yaml"))
-    config = OdometryConfig(camera_height=args.camera_height)
+    labelled = PACKED / f"{args.name}_depth"
+    shutil.rmtree(labelled, ignore_errors=True)
+    maps = DepthMaps(labelled, read_calibration(packed / "calib.yaml"), packed / "images")
+    config = load_settings(OdometryConfig(camera_height=args.camera_height), None, args.settings)
     with tempfile.TemporaryDirectory() as out:
         run = run_odometry(frames, camera, config, out, observers=[maps])
-    print(f"{packed}: {dict(run.report.statuses)}; {run.trajectory.path_length:.0f} {run.report.unit}")
+    shutil.copy(packed / "calib.yaml", labelled)
+    count = len(list((labelled / "depth").iterdir()))
+    print(f"{labelled}: {count} depth maps; {run.trajectory.path_length:.0f} {run.report.unit} {run.report.statuses}")
+    if args.camera_height is not None and run.report.unit != "metres":
+        shutil.rmtree(labelled)
+        sys.exit(f"{args.frames}: its road does not tell metres: no depth maps are left")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ class LossWeights(Settings):
     pixel: float = Field(0.0, ge=0, description="photometric, absolute difference (1 - w_ssim)")
     ssim: float = Field(0.0, ge=0, description="photometric, structural similarity (w_ssim)")
     flow_smooth: float = Field(0.0, ge=0, description="second-order edge-aware smoothness of the flow (w_flow_smooth)")
-    truth: float = Field(0.0, ge=0, description="robust end-point error against true flow, where it is known")
+    truth: float = Field(0.0, ge=0, description="end-point error against true flow, where it is known")
     depth_truth: float = Field(0.0, ge=0, description="error of the logarithm against true depth, where it is known")
     flow_consistency: float = Field(0.0, ge=0, description="forward-backward difference (w_flow_consis)")
     epipolar: float = Field(0.0, ge=0, description="distance of near inliers to their epipolar line (w_geo)")
@@ -83,4 +83,7 @@ class SystemConfig(Settings):
     normalize_features: bool = Field(True, description="compare normalised features; false for published checkpoints")
     imagenet: str | None = Field(None, description=".pth of torchvision's ResNet-18 for the depth encoder")
     deepest: PositiveInt = Field(512, description="channels of the last depth features; with 256 half the weights")
+    focal: float | None = Field(
+        None, gt=0, description="focal length, share of the width, that true depth is brought to; default: as it is"
+    )
     geometry: GeometryConfig = GeometryConfig()

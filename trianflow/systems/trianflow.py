@@ -76,7 +76,7 @@ class TrianFlow(nn.Module):
             if disparity is not None and weights.depth_truth > 0:
                 depth = disparity_to_depth(disparity[: len(batch)])
                 known = torch.full_like(depth, torch.nan) if truth.depth_a is None else truth.depth_a
-                terms["depth_truth"] = supervised_depth_loss(depth, known)
+                terms["depth_truth"] = supervised_depth_loss(depth, known * self._zoom(batch.K.to(depth), depth))
             if disparity is not None and weights.depth_smooth > 0 and not weights.need_structure:
                 terms["depth_smooth"] = disparity_smoothness(disparity, batch.image_a)
             geometry = None
@@ -110,6 +110,15 @@ class TrianFlow(nn.Module):
         images = torch.cat([batch.input_a, batch.input_b]) if weights.need_structure else batch.input_a
         disparity: Tensor = self.depth(images)[0]
         return disparity
+
+    def _zoom(self, K: Tensor, depth: Tensor) -> Tensor:
+        """What brings things as near as a camera of the configured focal length would show them, `(B, 1, 1, 1)`.
+
+        An image does not tell the focal length: of the same picture, a longer lens makes all as much farther away.
+        Source: the canonical camera of Metric3D (Yin et al., ICCV 2023).
+        """
+        focal = K[:, :1, :1, None]
+        return torch.ones_like(focal) if self.config.focal is None else self.config.focal * depth.shape[-1] / focal
 
     def _depth_losses(
         self, batch: PairBatch, flow: FlowPair, disparity: Tensor, geometry: PairGeometry, weights: LossWeights

@@ -263,6 +263,15 @@ def test_stride_start_and_end(noise) -> None:
     assert torch.equal(part[1].image_b, everything[4].image_b)
 
 
+def test_pairs_that_an_epoch_has_several_times(noise) -> None:
+    once, thrice = (
+        open_dataset(config_of({"path": str(noise), "end": 5, "times": n}), "train", 1, False) for n in (1, 3)
+    )
+    assert len(thrice) == 3 * len(once)
+    for i in range(len(thrice)):
+        assert torch.equal(thrice[i].image_a, once[i % len(once)].image_a)
+
+
 def test_poses_by_number_and_by_time(drive, tmp_path) -> None:
     T_wc = drive.T_wc.numpy()
     (drive.folder / "images" / "times.txt").write_text("0.0\n0.1\n0.2\n0.3\n")

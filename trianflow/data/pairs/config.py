@@ -34,6 +34,8 @@ class PathSource(Settings):
         "labels", description="what the numbers in its files mean"
     )
 
+    times: PositiveInt = Field(1, description="how often an epoch has its pairs: a few beside many from elsewhere")
+
     @model_validator(mode="after")
     def _holds_a_pair(self) -> PathSource:
         if self.end is not None and self.end <= self.start + self.stride:

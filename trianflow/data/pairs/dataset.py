@@ -176,8 +176,10 @@ def open_dataset(config: DataConfig, split: Literal["train", "val"], seed: int, 
                 if frames_of(source) and not Path(name).exists():
                     words += "; data.root is the folder from which paths start"
                 raise type(error)(f"data.{split}[{number}], {name}: {words}") from error
-            names.append(_below(name, config.root))
             notes += [f"data.{split}[{number}], {name}: {note}" for note in sources[-1].notes]
+            times = source.times if isinstance(source, PathSource) else 1
+            sources += [sources[-1]] * (times - 1)
+            names += [_below(name, config.root)] * times
     if not sources:
         raise UsageError(f"the data has no source for {split}: give {split} a list with a path or synthetic")
     augmentation = Augmentation(config.flip, config.jitter, config.grey) if augment else None
