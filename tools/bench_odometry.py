@@ -155,16 +155,17 @@ def main() -> int:
         "\nthe calibration left; lost: frames; ms: median of a step, the flow computed beside it"
     )
     results = computed(cells(args), args)
-    sequences: dict[tuple[str, str], Row] = {}
+    sequences: dict[tuple[str, str], list[Figures]] = {}
     drives: dict[tuple[str, str], Row] = {}
     claims: list[Claim] = []
     for cell, figures in results.items():
         if cell.sequence in DRIVES:
             drives[f"{cell.sequence} {cell.seed}", cell.variant] = Row(cell.variant, figures)
-        elif (cell.sequence, cell.variant) not in sequences:
-            runs = [results[c] for c in results if (c.sequence, c.variant) == (cell.sequence, cell.variant)]
-            sequences[cell.sequence, cell.variant] = median_row(cell.variant, runs)
-    for columns, rows in ((COLUMNS, sequences), (DRIVE_COLUMNS, drives)):
+    for cell in sorted(results, key=lambda cell: cell.seed):
+        if cell.sequence in SEQUENCES:
+            sequences.setdefault((cell.sequence, cell.variant), []).append(results[cell])
+    medians = {key: median_row(key[1], runs) for key, runs in sequences.items()}
+    for columns, rows in ((COLUMNS, medians), (DRIVE_COLUMNS, drives)):
         for name in dict.fromkeys(name for name, _ in rows):
             order = [variant for variant in ALIGNMENT if (name, variant) in rows]
             show(name, columns, [rows[name, variant] for variant in order])

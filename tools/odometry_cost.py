@@ -17,6 +17,7 @@ from trianflow.config import OdometryConfig
 from trianflow.evaluation.odometry import evaluate_odometry
 from trianflow.flow.dis import DISFlow
 from trianflow.flow.interface import FlowPair
+from trianflow.flow.refinement import Refiner, smoothed
 from trianflow.geometry.camera import homogeneous, invert_pose, normalize_pixels, pixel_grid
 from trianflow.odometry.motion import MotionSolver
 from trianflow.odometry.pair import Pair
@@ -30,20 +31,40 @@ CAMERA = trianflow.Camera(360.0, 360.0, 309.5, 93.5, 620, 188)
 KEY_FRAMES = 10_000
 # A passage that repeats itself: metres of a period, and key frames in it.
 PERIOD, STEPS = 40.0, 48
-# What refined matches are wrong by: alike over so many pixels, and by itself; pixels.
+# What the flow is wrong by: alike over so many pixels, and by itself; pixels.
 REACH, ALIKE, ALONE = 16, 0.1, 0.05
+# Waves that the walls are painted with: how many, and their lengths in metres.
+WAVES, LENGTHS = 60, (0.05, 2.0)
+
+
+def rays_of(T_wc: Tensor) -> Tensor:
+    """Rays `(H, W, 3)` of the pixels in the world, of depth one."""
+    x = normalize_pixels(pixel_grid(CAMERA.height, CAMERA.width, torch.float64).permute(1, 2, 0), CAMERA.K())
+    return homogeneous(x) @ T_wc[:3, :3].T
 
 
 def depths(T_wc: Tensor) -> Tensor:
     """Depths `(H, W)` in a passage along z: floor, ceiling, and walls that stand back in bays of ten metres."""
-    x = normalize_pixels(pixel_grid(CAMERA.height, CAMERA.width, torch.float64).permute(1, 2, 0), CAMERA.K())
-    rays, origin = homogeneous(x) @ T_wc[:3, :3].T, T_wc[:3, 3]
+    rays, origin = rays_of(T_wc), T_wc[:3, 3]
     depth = torch.full_like(rays[..., 0], 200.0)
     for axis, low, high in ((0, -6.0, 7.0), (1, -5.0, 1.65)):
         hit = (torch.where(rays[..., axis] > 0, high, low) - origin[axis]) / rays[..., axis]
         depth = torch.where(hit > 0, depth.minimum(hit), depth)
     bay = ((origin[2] + rays[..., 2] * depth) / 10).floor() % 2 == 1
     return torch.where(bay, 1.3 * depth, depth)
+
+
+def picture(T_wc: Tensor) -> np.ndarray:
+    """What is seen there, `(H, W)` uint8: walls painted with waves, without those that are too fine for a pixel."""
+    rng, depth = np.random.default_rng(0), depths(T_wc)
+    X, grey = T_wc[:3, 3] + rays_of(T_wc) * depth[..., None], torch.full_like(depth, 128.0)
+    for length in np.geomspace(*LENGTHS, WAVES):
+        wave = rng.normal(size=3)
+        wave *= 2 * math.pi / length / np.linalg.norm(wave)
+        wave[2] = 2 * math.pi / PERIOD * round(wave[2] * PERIOD / (2 * math.pi))
+        seen = (-0.5 * (6 * depth / CAMERA.fx / length).square()).exp()
+        grey += 12 * seen * (X @ torch.from_numpy(wave) + rng.uniform(0, 2 * math.pi)).sin()
+    return grey.clamp(0, 255).round().to(torch.uint8).numpy()
 
 
 def flow_between(T_wa: Tensor, T_wb: Tensor) -> Tensor:
@@ -77,10 +98,12 @@ def period() -> list[tuple[Tensor, Pair]]:
     preparation = Preparation(CAMERA, config, DISFlow(config.flow_preset), None)
     solver = MotionSolver(CAMERA.K(), config, preparation)
     found = []
-    for T_wa, T_wb in itertools.pairwise(T_wc):
+    smooth = [smoothed(picture(T)) for T in T_wc]
+    for (T_wa, a), (T_wb, b) in itertools.pairwise(zip(T_wc, smooth)):
         there, back = errors(generator)
         flow = FlowPair(flow_between(T_wa, T_wb) + there, flow_between(T_wb, T_wa) + back)
-        found.append((invert_pose(T_wb) @ T_wa, solver.compare(flow, Structure.empty())))
+        refiner = Refiner(a, b, flow.flow_ab)
+        found.append((invert_pose(T_wb) @ T_wa, solver.compare(flow, Structure.empty(), refiner)))
     return found
 
 

@@ -7,7 +7,7 @@ import torch
 
 from trianflow.data.synthetic import SyntheticSequence
 from trianflow.flow.dis import DISFlow
-from trianflow.flow.refinement import Refiner, smoothed
+from trianflow.flow.refinement import Refiner, shapes_of, smoothed
 from trianflow.geometry.camera import Camera
 
 SIZE = 160, 120
@@ -63,7 +63,7 @@ def test_a_patch_is_found_again_in_a_later_image_through_the_shapes_between():
     first, second = Refiner(smoothed(a), smoothed(b), flow_ab), Refiner(smoothed(b), smoothed(c), flow_ab)
     p, p_c = points(flow_ac, 24)
     _, p_b = points(flow_ab, 24)
-    patches, shapes = first.patches(p), second.shapes(p_b) @ first.shapes(p)
+    patches, shapes = first.patches(p), shapes_of(flow_ab, p_b) @ shapes_of(flow_ab, p)
     assert torch.allclose(shapes, torch.from_numpy(A @ A).expand_as(shapes), atol=1e-3)
     found_p, sigma = second.aligned(patches, shapes, p_c + 0.3)
     found = sigma.isfinite()

@@ -1,5 +1,7 @@
 """A corridor whose depth is known from everywhere, and its exact flow: what is tested is the odometry."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
@@ -63,6 +65,35 @@ class Corridor:
         return (moved * CAMERA.K().diagonal()[:2]).permute(2, 0, 1)[None].float()
 
 
+class Painted(Corridor):
+    """Walls that can be told from each other, so that matches can be refined; the flow is a little wrong, both ways."""
+
+    def __init__(self, T_wc, wrong=0.2, **kwargs):
+        super().__init__(T_wc, **kwargs)
+        self.wrong = wrong
+
+    def frame(self, i, with_depth=False, time=None):
+        rng, depth, T = np.random.default_rng(0), self.depth(i).astype(np.float64), self.T_wc[i]
+        rays = homogeneous(straighten(GRID, self.radial)).numpy() @ T[:3, :3].T
+        X, grey = T[:3, 3] + rays * depth[..., None], np.full(depth.shape, 128.0)
+        for length in np.geomspace(0.05, 2, 60):
+            wave = rng.normal(size=3)
+            wave *= 2 * np.pi / length / np.linalg.norm(wave)
+            seen = np.exp(-0.5 * np.square(6 * depth / CAMERA.fx / length))  # too fine for a pixel
+            grey += 12 * seen * np.sin(X @ wave + rng.uniform(0, 2 * np.pi))
+        frame = super().frame(i, with_depth, time)
+        image = grey.clip(0, 255).round().astype(np.uint8)
+        image[0, :2] = frame.image[0, :2]
+        return replace(frame, image=image)
+
+    def flow(self, a, b):
+        flow = super().flow(a, b)
+        generator = torch.Generator().manual_seed(a * 1000 + b)
+        coarse = self.wrong * torch.randn(1, 2, CAMERA.height // 16, CAMERA.width // 16, generator=generator)
+        error = torch.nn.functional.interpolate(coarse, (CAMERA.height, CAMERA.width), mode="bicubic")
+        return FlowPair(flow.flow_ab + error, flow.flow_ba - error)
+
+
 class Blind(Corridor):
     """The flow of some frames is noise."""
 
@@ -95,3 +126,13 @@ def drive(frames, speed=0.5, turn=0.4):
         step[:3, 3] = [0.01, 0.0, speed * (1 + 0.3 * np.sin(i / 5))]
         T = T @ step
     return np.stack(poses)
+
+
+def lengths(T_wc):
+    """Of every step."""
+    return np.linalg.norm(np.diff(T_wc[:, :3, 3], axis=0), axis=1)
+
+
+def log_scales(world, odometry):
+    """Logarithm of every step's length over the truth."""
+    return np.log(lengths(odometry.trajectory.T_wc) / lengths(world.T_wc))

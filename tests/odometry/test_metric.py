@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from tests.odometry.corridor import CAMERA, CONFIG, Blind, Corridor, drive
+from tests.odometry.corridor import CAMERA, CONFIG, Blind, Corridor, drive, lengths, log_scales
 from trianflow.config import load_settings
 from trianflow.odometry.metric import MetricScale
 from trianflow.odometry.motion import MotionSolver
@@ -35,15 +35,6 @@ def step_of(length, turn=0.1):
     T[:3, :3] = Rotation.from_rotvec([0, turn, 0]).as_matrix()
     T[2, 3] = length
     return T
-
-
-def lengths(T_wc):
-    return np.linalg.norm(np.diff(T_wc[:, :3, 3], axis=0), axis=1)
-
-
-def log_scales(world, odometry):
-    """Logarithm of every step's length over the truth."""
-    return np.log(lengths(odometry.trajectory.T_wc) / lengths(world.T_wc))
 
 
 def speed_file(folder, world, offset=0.0):

@@ -1,6 +1,9 @@
 """A pair of frames where its motion has come from elsewhere than two-view geometry."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
@@ -45,11 +48,17 @@ def test_a_pair_without_inliers_has_no_parallax():
     nothing = pair.explained_by(T_ba, CAMERA.K(), 0.0)
     assert not nothing.view.inlier.any()
     assert nothing.near_parallax(T_ba, CAMERA.K()) == 0.0
+    assert (nothing.view.noise, nothing.view.parallax, nothing.view.motion) == (0, 0, 0)
 
 
 def test_the_inliers_of_another_motion_are_those_that_lie_on_its_epipolar_lines():
     pair, T_ba = pair_of(moved(shift=(0.0, 0.0, -0.5)))
-    right = pair.explained_by(T_ba, CAMERA.K(), 1.0)
+    unknown = torch.zeros_like(pair.view.noise)
+    failed = replace(pair, view=replace(pair.view, noise=unknown, parallax=unknown, motion=unknown))
+    right = failed.explained_by(T_ba, CAMERA.K(), 1.0)
+    for key in ("parallax", "motion"):
+        assert float(getattr(right.view, key)) == pytest.approx(float(getattr(pair.view, key)), rel=0.02)
+    assert float(right.view.noise) < 0.05
     assert float(right.view.inlier.double().mean()) > 0.99
     sideways = torch.from_numpy(moved(shift=(0.5, 0.0, 0.0)))
     wrong = pair.explained_by(sideways, CAMERA.K(), 0.2)

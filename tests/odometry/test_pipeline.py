@@ -135,7 +135,9 @@ def let_two_view_geometry_fail(odometry, monkeypatch):
     def failing(flow, structure, refiner):
         pair = compare(flow, structure, refiner)
         status = torch.full_like(pair.view.status, int(TwoViewStatus.NO_CONSENSUS))
-        return dataclasses.replace(pair, view=dataclasses.replace(pair.view, status=status))
+        nothing = torch.zeros_like(pair.view.noise)
+        view = dataclasses.replace(pair.view, status=status, noise=nothing, parallax=nothing, motion=nothing)
+        return dataclasses.replace(pair, view=view)
 
     monkeypatch.setattr(odometry._solver, "compare", failing)
 

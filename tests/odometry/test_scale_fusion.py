@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from trianflow.odometry.scale_fusion import BIASES, Measurement, ScaleFilter
+from trianflow.odometry.scale_fusion import BIASES, Measurement, ScaleFilter, smoothed_scales
 
 
 def white(source, sigma):
@@ -54,7 +54,7 @@ def test_filter_and_smoother_are_the_least_squares_solution():
         assert now.log_scale == pytest.approx(mean[-1], abs=1e-9)
         assert now.sigma == pytest.approx(sigma[-1], rel=1e-6)
     mean, sigma = dense(drifts, rows)
-    log_scale, stated = scale.smoothed()
+    log_scale, stated = smoothed_scales(zip(drifts, rows))
     np.testing.assert_allclose(log_scale, mean, atol=1e-8)
     np.testing.assert_allclose(stated, sigma, rtol=1e-5)
 
@@ -112,31 +112,33 @@ def test_stated_sigma_holds_for_a_bias_that_lasts():
 
 
 def follow(source, truth, said=0.02, noise=0.02, seed=0):
-    """A filter that was told of a scale `(N,)` by a source with its bias, and what it knew frame by frame."""
-    rng, bias, scale, fused = np.random.default_rng(seed), BIASES[source], ScaleFilter(), []
+    """A scale `(N,)` as a source with its bias tells it.
+
+    Returns:
+        The filter, what it knew frame by frame, and what is known at the end: log scales and their sigmas.
+    """
+    rng, bias, scale, steps = np.random.default_rng(seed), BIASES[source], ScaleFilter(), []
     for k, value in enumerate(truth):
         if k % int(bias.frames) == 0:
             offset = rng.normal(0, bias.sigma)
-        fused.append(scale.step(0.002, {source: Measurement(value + offset + rng.normal(0, noise), said)}))
-    return scale, fused
+        steps.append((0.002, {source: Measurement(value + offset + rng.normal(0, noise), said)}))
+    return scale, [scale.step(*step) for step in steps], smoothed_scales(steps)
 
 
 @pytest.mark.parametrize("source", ["camera_height", "speed"])
 def test_a_structure_that_drifts_more_than_was_told_is_followed(source):
     """Steadily, by 4.5 times in 150 frames, and at random."""
     steady = np.log(4.5) * np.arange(150) / 150
-    scale, fused = follow(source, steady)
+    scale, fused, (log_scale, _) = follow(source, steady)
     assert scale.rate == 16
-    log_scale, sigma = scale.smoothed()
     assert np.abs(log_scale - steady)[10:].max() < 0.08
     assert np.sqrt(np.mean((log_scale - steady)[10:] ** 2)) < 0.04
     assert np.abs([now.log_scale - value for now, value in zip(fused, steady)])[20:].max() < 0.15
     errors = []
     for seed in range(12):
         walk = np.random.default_rng(100 + seed).normal(0, 0.02, 250).cumsum()
-        scale, _ = follow(source, walk, seed=seed)
+        scale, _, (log_scale, sigma) = follow(source, walk, seed=seed)
         assert scale.rate in (8, 16)
-        log_scale, sigma = scale.smoothed()
         errors.append((log_scale - walk)[5:] / sigma[5:])
     assert 0.6 < np.std(errors) < 1.4
 
@@ -144,16 +146,13 @@ def test_a_structure_that_drifts_more_than_was_told_is_followed(source):
 def test_noise_that_is_understated_is_no_drift():
     for seed in range(8):
         walk = np.random.default_rng(100 + seed).normal(0, 0.002, 250).cumsum()
-        scale, _ = follow("camera_height", walk, noise=0.06, seed=seed)
+        scale, _, (log_scale, _) = follow("camera_height", walk, noise=0.06, seed=seed)
         assert scale.rate <= 4
-        assert np.abs(scale.smoothed()[0] - walk).max() < 0.06
+        assert np.abs(log_scale - walk).max() < 0.06
 
 
 def test_nothing_measured():
-    scale = ScaleFilter()
-    assert [len(x) for x in scale.smoothed()] == [0, 0]
-    for _ in range(3):
-        scale.step(0.01, {})
-    log_scale, sigma = scale.smoothed()
+    assert [len(x) for x in smoothed_scales([])] == [0, 0]
+    log_scale, sigma = smoothed_scales([(0.01, {})] * 3)
     assert log_scale.tolist() == [0.0] * 3
     assert np.isinf(sigma).all()

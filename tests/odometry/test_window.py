@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.odometry.corridor import CAMERA, CONFIG, Corridor, drive
+from tests.odometry.corridor import CAMERA, CONFIG, Corridor, Painted, drive, log_scales
 from trianflow.config import load_settings
 from trianflow.flow.interface import FlowPair
 from trianflow.geometry.radial import radial_of_pair
@@ -22,12 +22,6 @@ def run(world, *words):
     odometry = VisualOdometry(CAMERA, config(*words), world)
     steps = [odometry.track(frame) for frame in world.frames()]
     return odometry, steps
-
-
-def log_scales(world, odometry):
-    """Logarithm of every step's length over the truth."""
-    ours, truth = (np.diff(T[:, :3, 3], axis=0) for T in (odometry.trajectory.T_wc, world.T_wc))
-    return np.log(np.linalg.norm(ours, axis=1) / np.linalg.norm(truth, axis=1))
 
 
 def drift(world, odometry):
@@ -58,6 +52,30 @@ def test_exact_flow_is_left_exact():
     world = Corridor(drive(40))
     scales = log_scales(world, run(world)[0])
     assert np.ptp(scales[1:]) < 0.02
+
+
+def test_refined_points_carry_the_scale_where_the_flow_is_wrong():
+    world = Painted(drive(30))
+    by_flow, refined = (log_scales(world, run(world, f"matches.refine={on}")[0])[3:].std() for on in (False, True))
+    assert refined < 0.6 * by_flow
+
+
+def test_points_outlive_a_pair_that_cannot_be_refined(monkeypatch):
+    """Their looks are compared again after it, under all that has become of their shapes."""
+    world = Painted(drive(24, speed=1.0), wrong=0.0)
+    odometry = VisualOdometry(CAMERA, CONFIG, world)
+    compare, followed = odometry._solver.compare, []
+
+    def comparing(flow, structure, refiner):
+        return compare(flow, structure, None if len(followed) == 14 else refiner)
+
+    monkeypatch.setattr(odometry._solver, "compare", comparing)
+    for frame in world.frames():
+        odometry.track(frame)
+        tracks = odometry._window._window
+        followed.append(int((tracks.seen.sum(0) > 3)[odometry._window._alive].sum()))
+    assert followed[14] > 80
+    assert followed[15] > 0.8 * followed[14], "0.64 where the pair leaves no trace in their shapes"
 
 
 def test_without_a_window_each_pair_stands_by_itself():

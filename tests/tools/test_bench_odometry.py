@@ -129,25 +129,33 @@ def lines(claims):
 
 
 def test_claims_of_sequences(tool):
-    front = Row("front", {"t_err": 1.0, "ate": 0.04, "rot": 0.10, "dir": 0.30})
-    window = Row("window", {"t_err": 0.7, "ate": 0.02, "rot": 0.102, "dir": 0.31})
-    height = Row("height", {"t_err": 2.0, "ate": 0.2, "rot": 0.1, "dir": 0.3})
+    front = {"t_err": 1.0, "ate": 0.04, "rot": 0.10, "dir": 0.30}
+    window = {"t_err": 0.7, "ate": 0.02, "rot": 0.102, "dir": 0.31}
+    height = {"t_err": 2.0, "ate": 0.2, "rot": 0.1, "dir": 0.3}
     names = ("07", "01/2", "7scenes", "tum")
-    rows = {(name, row.name): row for name in names for row in (front, window)} | {("07", "height"): height}
-    found = lines(tool("odometry_claims").claims_of_sequences(rows))
+    runs = {(name, key): [row] for name in names for key, row in (("front", front), ("window", window))}
+    found = lines(tool("odometry_claims").claims_of_sequences(runs | {("07", "height"): [height]}))
     assert found.pop("07 with window, t_err %") == (True, 0.8)
     assert found.pop("07 by camera height, scale not aligned, t_err %") == (True, 3.0)
-    assert found.pop("01/2 t_err %") == (True, 1.0)
+    assert found.pop("01/2 t_err %, window less front end, seed by seed") == (True, 0.0)
     assert found.pop("7scenes without depth, ATE m, half of the front end's") == (True, 0.02)
     for name in names:
         assert found.pop(f"{name} rotation, degrees a pair")[0]
         assert not found.pop(f"{name} direction, degrees a pair")[0]
     assert found == {}
-    worse = {("01/2", "front"): window, ("01/2", "window"): front}
-    assert not lines(tool("odometry_claims").claims_of_sequences(worse))["01/2 t_err %"][0]
-    for scatter, holds in ((0.1, False), (0.2, True)):  # of the seeds, half the range of each
-        near = {key: Row(row.name, row.values, {"t_err": scatter}) for key, row in worse.items()}
-        assert lines(tool("odometry_claims").claims_of_sequences(near))["01/2 t_err %"][0] is holds
+    cases = (
+        ((-0.2, -0.1, 0.5), True),
+        ((-0.9, 0.1, 0.2), False),
+        ((None, -0.2, -0.1), True),
+        ((None, None, -0.1), False),
+    )
+    for gains, holds in cases:
+        several = [front | {"t_err": 1 + k} for k in range(3)]  # seeds differ by more than the variants do
+        other = [row | {"t_err": gain and row["t_err"] + gain} for row, gain in zip(several, gains)]
+        both = {("01/2", "front"): several, ("01/2", "window"): other}
+        assert lines(tool("odometry_claims").claims_of_sequences(both))[
+            "01/2 t_err %, window less front end, seed by seed"
+        ][0] is holds
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,21 @@ def smoothed(image: np.ndarray) -> np.ndarray:
     return cv2.GaussianBlur(grey.astype(np.float32), (0, 0), _BLUR)
 
 
+def shapes_of(flow_ab: Tensor, p_a: Tensor) -> Tensor:
+    """What small patches around points become in b, by how the flow changes around them.
+
+    Args:
+        flow_ab: `(1, 2, H, W)` pixels.
+        p_a: `(N, 2)` pixels.
+
+    Returns:
+        `(N, 2, 2)` float64, from offsets in a to offsets in b.
+    """
+    whole = np.ascontiguousarray(flow_ab[0].permute(1, 2, 0).float().numpy())
+    flow = _taken(whole, *_around(p_a.numpy(), *_SHAPE.T))
+    return torch.from_numpy(np.eye(2) + np.einsum("dk,nkc->ncd", _SLOPES, flow))
+
+
 class Refiner:
     """Brings matches between two images to a fraction of a pixel.
 
@@ -50,8 +65,7 @@ class Refiner:
     """
 
     def __init__(self, a: np.ndarray, b: np.ndarray, flow_ab: Tensor) -> None:
-        self._a, self._b = a, b
-        self._flow = np.ascontiguousarray(flow_ab[0].permute(1, 2, 0).float().numpy())
+        self._a, self._b, self._flow_ab = a, b, flow_ab
 
     def __call__(self, p_a: Tensor, p_b: Tensor) -> tuple[Tensor, Tensor]:
         """Where the points lie in b.
@@ -65,16 +79,11 @@ class Refiner:
             not found are returned as given, with infinite ones: without texture, at the border, hidden, on an edge of
             depth.
         """
-        return self.aligned(self.patches(p_a), self.shapes(p_a), p_b)
+        return self.aligned(self.patches(p_a), shapes_of(self._flow_ab, p_a), p_b)
 
     def patches(self, p_a: Tensor) -> Tensor:
         """What surrounds the points `(N, 2)` of a, `(N, S)` float32, to be found in b or in a later image."""
         return torch.from_numpy(_taken(self._a, *_around(p_a.numpy(), *_WIDER)))
-
-    def shapes(self, p_a: Tensor) -> Tensor:
-        """By how the flow changes around the points `(N, 2)` of a, what a patch becomes in b: `(N, 2, 2)` float64."""
-        flow = _taken(self._flow, *_around(p_a.numpy(), *_SHAPE.T))
-        return torch.from_numpy(np.eye(2) + np.einsum("dk,nkc->ncd", _SLOPES, flow))
 
     def aligned(self, patches: Tensor, shapes: Tensor, p_b: Tensor) -> tuple[Tensor, Tensor]:
         """Where patches lie in b.

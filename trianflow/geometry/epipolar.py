@@ -6,6 +6,7 @@ Leading dimensions `...` are arbitrary and independent of each other.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +23,11 @@ _LEVI_CIVITA = torch.tensor(
 def skew(v: Tensor) -> Tensor:
     """Cross-product matrices: `(..., 3)` to `(..., 3, 3)` with `skew(v) @ w == cross(v, w)`."""
     return (v @ _LEVI_CIVITA.to(v)).unflatten(-1, (3, 3))
+
+
+def skew_array(v: np.ndarray) -> np.ndarray:
+    """`skew` of numpy arrays."""
+    return np.cross(np.eye(3), v[..., None, :])
 
 
 def epipolar_design(p_a: Tensor, p_b: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from trianflow.geometry.epipolar import skew
+from trianflow.geometry.epipolar import skew_array
 from trianflow.geometry.radial import bend, straighten
 from trianflow.geometry.sampson import tangent_basis
 
@@ -325,12 +325,12 @@ class _Links:
         turn = R @ self._R_ba.transpose(0, 2, 1)
         by_twist = np.zeros((len(t), 6, 6))
         by_twist[:, :3, :3] = (np.trace(turn, axis1=1, axis2=2)[:, None, None] * eye - turn) / 2
-        by_twist[:, 3:, :3] = -_skew(direction)
+        by_twist[:, 3:, :3] = -skew_array(direction)
         by_twist[:, 3:, 3:] = (eye - direction[:, :, None] * direction[:, None]) / length
         R_b, t_b = T_cw[self.second, :3, :3], T_cw[self.second, :3, 3]
         adjoint = np.zeros((len(t), 6, 6))
         adjoint[:, :3, :3] = adjoint[:, 3:, 3:] = R_b
-        adjoint[:, 3:, :3] = _skew(t_b) @ R_b
+        adjoint[:, 3:, :3] = skew_array(t_b) @ R_b
         U = np.zeros((len(t), 6, 8))
         U[..., :6], U[..., 7] = by_twist @ adjoint, self._error(R, t)
         weighted = self._information / (1 + self._squared(U[..., 7]))[:, None, None]
@@ -349,7 +349,3 @@ class _Links:
         turn = R @ self._R_ba.transpose(0, 2, 1)
         w = turn[:, [2, 0, 1], [1, 2, 0]] - turn[:, [1, 2, 0], [2, 0, 1]]
         return np.hstack([w / 2, t / np.linalg.norm(t, axis=-1).clip(1e-12)[:, None] - self._direction])
-
-
-def _skew(v: np.ndarray) -> np.ndarray:
-    return skew(torch.from_numpy(v)).numpy()

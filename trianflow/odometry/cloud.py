@@ -45,7 +45,8 @@ class CloudWriter:
     def __init__(self, path: str | Path, limit: int = _LIMIT, *, required: bool = True) -> None:
         self.path, self._required = Path(path), required
         self._rows, self._tracker, self._picker = KeyRows(), Tracker(), ShotPicker()
-        self._shots: deque[tuple[int, np.ndarray, np.ndarray]] = deque()  # number, points in the key frame, colours
+        # Of depth maps that wait for their key frame: number, pose in that, points in the camera, colours.
+        self._shots: deque[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = deque()
         self._of_shot: list[tuple[int, float]] = []  # key frame, and metres in the trajectory's unit
         self._has_measured = False
         self._seen = GrowingCloud(_VOXEL, _LEAST_TRACKED, limit)
@@ -57,7 +58,7 @@ class CloudWriter:
         shot, seen = self._picker.observe(odometry, step), odometry.seen
         if seen is not None and shot is not None and shot.metres is not None:
             self._has_measured |= not seen.prepared.predicted
-            self._shots.append((len(self._of_shot), *_surface(shot, odometry.camera.K())))
+            self._shots.append((len(self._of_shot), shot.T_kc, *_surface(shot, odometry.camera.K())))
             self._of_shot.append((shot.key, shot.metres))
         if not self._has_measured:
             self._add_tracks(self._tracker.observe(odometry, step), odometry)
@@ -107,16 +108,18 @@ class CloudWriter:
     def _add_shots(self, odometry: VisualOdometry, newest: int) -> None:
         """Place the points of depth maps up to a key frame, whose pose is final."""
         while self._shots and self._of_shot[self._shots[0][0]][0] <= newest:
-            number, X_k, color = self._shots.popleft()
-            T_wk = odometry.key_poses[self._of_shot[number][0]]
-            X, distance = X_k @ T_wk[:3, :3].T + T_wk[:3, 3], np.linalg.norm(X_k, axis=1)
+            number, T_kc, X_c, color = self._shots.popleft()
+            key = self._of_shot[number][0]
+            T_kc[:3, 3] *= odometry.stretch(key)
+            T_wc = odometry.key_poses[key] @ T_kc
+            X, distance = X_c @ T_wc[:3, :3].T + T_wc[:3, 3], np.linalg.norm(X_c, axis=1)
             self._measured.add(X, color, distance**-2, distance, *(np.full(len(X), n) for n in (number, 1)))
 
 
 def _surface(shot: Shot, K: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Points of a depth map in the camera of its key frame, in units of the trajectory, and their colours."""
+    """Points of a depth map in its camera, in units of the trajectory, and their colours."""
     assert shot.metres is not None
     row, column = (_EVERY * i for i in shot.depth[::_EVERY, ::_EVERY].nonzero())
     depth = torch.from_numpy(shot.depth[row, column] / shot.metres).double()
     X_c = backproject(torch.from_numpy(np.stack([column, row], 1)).double(), depth, K).numpy()
-    return X_c @ shot.T_kc[:3, :3].T + shot.T_kc[:3, 3], shot.image[row, column]
+    return X_c, shot.image[row, column]

@@ -101,7 +101,7 @@ class MeshWriter:
         if measured and odometry.metric.carries and not odometry.metric.known:
             raise TrianflowError(f"{self.path}: no mesh: how depth scales the trajectory has not become known")
         medians = [kept.median * _unit(kept, place) for kept in self._kept]
-        grid = fuse_depth(lambda: self._views(place), K, float(np.median(medians)))
+        grid = fuse_depth(lambda: self._views(place, odometry), K, float(np.median(medians)))
         save_mesh(self.path, grid)
         self._file.close()
         return [run.named(self.path)]
@@ -122,12 +122,12 @@ class MeshWriter:
         self._file.write(picture + depth)
         self._kept.append(_Kept(shot.key, shot.T_kc, begin, len(picture), len(depth), scale, median, of_flow))
 
-    def _views(self, place: Placement) -> Iterator[DepthView]:
+    def _views(self, place: Placement, odometry: VisualOdometry) -> Iterator[DepthView]:
         for kept in self._kept:
             self._file.seek(kept.begin)
             image, depth = (_decoded(self._file.read(size)) for size in (kept.picture, kept.depth))
             T_kc = kept.T_kc.copy()
-            T_kc[:3, 3] *= place.metres[kept.key]
+            T_kc[:3, 3] *= place.metres[kept.key] * odometry.stretch(kept.key)
             depth = depth * np.float32(_unit(kept, place) / kept.scale)
             yield DepthView(depth, image[..., ::-1], place.T_wc[kept.key] @ T_kc)
 

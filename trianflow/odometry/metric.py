@@ -18,7 +18,7 @@ from trianflow.odometry.ground import fit_ground, ground_points
 from trianflow.odometry.motion import depth_at, noise_of
 from trianflow.odometry.pair import KeyFrame, Pair
 from trianflow.odometry.preparation import Preparation
-from trianflow.odometry.scale_fusion import FusedScale, Measurement, ScaleFilter
+from trianflow.odometry.scale_fusion import FusedScale, Measurement, ScaleFilter, smoothed_scales
 from trianflow.odometry.speed import SpeedFile
 
 # What a step adds to the drift of the carried structure's log scale, at the least: the filter learns if it is more.
@@ -166,13 +166,13 @@ class MetricScale:
         Args:
             key_poses: `(N, 4, 4)` in units of the trajectory, one more than key frames were taken.
         """
-        scale = ScaleFilter()
+        steps = []
         lengths = np.linalg.norm(np.diff(key_poses[:, :3, 3], axis=0), axis=1)
         for taken, length in zip(self._taken, lengths.tolist()):
             grown = math.log(length / taken.length) if taken.measured and length > 0 else 0.0
             measured = {source: replace(m, log_scale=m.log_scale - grown) for source, m in taken.measured.items()}
-            scale.step(taken.drift, measured)
-        return np.exp(scale.smoothed()[0])
+            steps.append((taken.drift, measured))
+        return np.exp(smoothed_scales(steps)[0])
 
     def corrected(self, key_poses: np.ndarray, rows: list[tuple[int, np.ndarray]]) -> np.ndarray:
         """All poses in metres, by what is known at the end.

@@ -13,13 +13,16 @@ from trianflow.flow.matches import Matches
 from trianflow.flow.refinement import Refiner
 from trianflow.geometry.camera import homogeneous, normalize_pixels
 from trianflow.geometry.epipolar import fundamental_from_essential, sampson_distance, skew
+from trianflow.geometry.scale import masked_median
 from trianflow.odometry.preparation import Prepared
 from trianflow.odometry.step import StepStatus
 from trianflow.odometry.structure import Structure
+from trianflow.pose.selection import robust_noise
 from trianflow.pose.two_view import TwoView, TwoViewStatus
 
 # Quantile of the parallax that tells of what is near: most of a street is too far away to move.
 _NEAR = 0.9
+_LEAST_NOISE = 1e-3  # pixels, as in two-view geometry
 
 
 @dataclass(frozen=True)
@@ -83,24 +86,33 @@ class Pair:
     def near_parallax(self, T_ba: Tensor, K: Tensor) -> float:
         """What nine tenths of the inliers stay below of motion that the rotation of T_ba `(4, 4)` leaves, pixels."""
         inlier = self.view.inlier[0]
-        if not bool(inlier.any()):
-            return 0.0
-        x_a, x_b = (normalize_pixels(p[0].double()[inlier], K) for p in (self.matches.p_a, self.matches.p_b))
+        return float(self._apart(T_ba, K)[inlier].quantile(_NEAR)) if bool(inlier.any()) else 0.0
+
+    def _apart(self, T_ba: Tensor, K: Tensor) -> Tensor:
+        """Motion of the matches `(N,)` that the rotation of T_ba leaves, pixels."""
+        x_a, x_b = (normalize_pixels(p[0].double(), K) for p in (self.matches.p_a, self.matches.p_b))
         turned = homogeneous(x_a) @ T_ba[:3, :3].mT
-        apart = (x_b - turned[:, :2] / turned[:, 2:].clamp_min(1e-6)).norm(dim=-1)
-        return float(apart.quantile(_NEAR) * K[0, 0])
+        return (x_b - turned[:, :2] / turned[:, 2:].clamp_min(1e-6)).norm(dim=-1) * K[0, 0]
 
     def explained_by(self, T_ba: Tensor, K: Tensor, limit: float) -> Pair:
         """The pair where its motion `(4, 4)` has come from elsewhere than two-view geometry, which is disowned.
 
-        Inliers are the matches within `limit` pixels of the epipolar geometry of that motion.
+        Inliers are the matches within `limit` pixels of the epipolar geometry of that motion; noise, parallax and
+        motion are theirs, the noise 0 where there are none.
         """
+        p_a, p_b = self.matches.p_a.double(), self.matches.p_b.double()
         F_ba = fundamental_from_essential(skew(T_ba[:3, 3]) @ T_ba[:3, :3], K, K)
-        distance = sampson_distance(F_ba, self.matches.p_a[0].double(), self.matches.p_b[0].double())
+        squared = sampson_distance(F_ba, p_a[0], p_b[0])[None].square()
+        inlier = self.matches.valid & (squared < limit**2)
+        reach, floor = squared.new_tensor([limit]), squared.new_tensor([_LEAST_NOISE])
+        noise = robust_noise(squared, inlier, reach, 1, floor)
         view = replace(
             self.view,
-            inlier=self.matches.valid & (distance.abs() < limit),
+            inlier=inlier,
             status=torch.full_like(self.view.status, TwoViewStatus.NO_CONSENSUS),
+            noise=torch.where(inlier.any(-1), noise, 0.0),
+            parallax=masked_median(self._apart(T_ba, K)[None], inlier),
+            motion=masked_median((p_b - p_a).norm(dim=-1), inlier),
             information=torch.zeros_like(self.view.information),
         )
         return replace(self, view=view)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from trianflow.config import OdometryConfig
@@ -27,6 +26,7 @@ from trianflow.odometry.metric import MetricScale
 from trianflow.odometry.motion import MotionSolver
 from trianflow.odometry.pair import Guess, KeyFrame, Motion, Pair, Seen
 from trianflow.odometry.preparation import Preparation, with_next
+from trianflow.odometry.rows import Rows
 from trianflow.odometry.step import Step, StepStatus
 from trianflow.odometry.structure import Structure
 from trianflow.odometry.window import SlidingWindow
@@ -92,20 +92,12 @@ class VisualOdometry:
         self._breaks: set[int] = set()  # rows before which the structure was lost
         self._last_image: np.ndarray | None = None
         self._last_T_wc = np.eye(4)  # of the last image that was used
-        self._measured: Step | None = None
         self._lost = 0  # frames in a row
         self._advances = True  # the last frame became the key frame, and so may the next
         self._ahead: tuple[Frame, Future[Guess]] | None = None
         self._speed = 0.0  # when a translation was last measured, units a second
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="look-ahead")
-        self._times: list[float] = []
-        self._last_pose = np.eye(4)
-        self._key_poses: list[np.ndarray] = []  # T_wc, the latest of them still subject to the window
-        self._relative: list[tuple[int, np.ndarray]] = []  # key frame and pose in it, of each row
-        self._velocity: tuple[np.ndarray, np.ndarray] = (
-            np.zeros(3),
-            np.zeros(3),
-        )  # radians and units a second
+        self._rows = Rows()
 
     @classmethod
     def from_pretrained(
@@ -128,16 +120,21 @@ class VisualOdometry:
     @property
     def trajectory(self) -> Trajectory:
         """All poses so far, as the key frames after them have corrected them."""
+        rows = self._rows
         if self.metric.known:
-            poses = self.metric.corrected(np.array(self._key_poses), self._relative)
+            poses = self.metric.corrected(self.key_poses, [rows[i] for i in range(len(rows))])
         else:
-            poses = np.array([self._key_poses[key] @ T for key, T in self._relative]).reshape(-1, 4, 4)
-        return Trajectory(np.array(self._times, dtype=np.float64), poses)
+            poses = np.array([rows.pose(i) for i in range(len(rows))]).reshape(-1, 4, 4)
+        return Trajectory(np.array(rows.times, dtype=np.float64), poses)
 
     @property
     def key_poses(self) -> np.ndarray:
         """`(N, 4, 4)` camera to world of all key frames so far, before metres; the latest may still change."""
-        return np.array(self._key_poses).reshape(-1, 4, 4)
+        return np.array(self._rows.key_poses)
+
+    def stretch(self, key: int) -> float:
+        """How many times as long as it came the step from a key frame to the next is, and what lies between the two."""
+        return self._rows.stretch(key)
 
     @property
     def radial(self) -> float | None:
@@ -167,14 +164,8 @@ class VisualOdometry:
         begin = time.perf_counter()
         step = self._track(frame, upcoming)
         step = replace(step, milliseconds=1e3 * (time.perf_counter() - begin))
-        if step.status not in (StepStatus.LOST, StepStatus.BRIDGED, StepStatus.DUPLICATE):
-            self._measure_velocity(step)
-        self._times.append(step.time)
-        self._last_pose = step.T_wc
-        if not self._key_poses:
-            self._key_poses.append(step.T_wc)
-        T_kc = np.linalg.inv(self._key_poses[-1]) @ step.T_wc
-        self._relative.append((len(self._key_poses) - 1, T_kc))
+        guessed = step.status in (StepStatus.LOST, StepStatus.BRIDGED, StepStatus.DUPLICATE)
+        T_kc = self._rows.add(step.time, step.T_wc, not guessed)
         if not self.metric.known:
             return step
         scale = step.scale * self.metric.factor
@@ -182,7 +173,7 @@ class VisualOdometry:
 
     def _track(self, frame: Frame, upcoming: Frame | None) -> Step:
         image = frame.image
-        row = Step(frame.index, frame.time, self._predict(frame.time), StepStatus.BRIDGED)
+        row = Step(frame.index, frame.time, self._rows.predict(frame.time), StepStatus.BRIDGED)
         guess = self._guess_for(frame)
         self.seen = None
         if image is None:
@@ -202,15 +193,13 @@ class VisualOdometry:
         if self._key is None:
             self._key = KeyFrame(frame.index, frame.time, prepared, torch.from_numpy(row.T_wc))
             self._last_T_wc = row.T_wc
-            if not self._key_poses:
-                self._key_poses.append(row.T_wc)
             by_depth = self.config.scale == "auto" and prepared.depth is not None
             if self.config.window.frames and self.config.scale != "unit" and not by_depth and self._pose is None:
                 self._window = SlidingWindow(self._K, self.config.window)
-                self._window.restart(len(self._key_poses) - 1, invert_pose(self._key.T_wc))
+                self._window.restart(0, invert_pose(self._key.T_wc))
                 self._solver.carries = True
                 self.metric.carries = self.metric.wants_metres or not self._has_depth or prepared.depth is None
-            self.seen = Seen(prepared, None, None, True, len(self._key_poses) - 1, self._structure)
+            self.seen = Seen(prepared, None, None, True, 0, self._structure)
             return replace(row, status=StepStatus.FIRST)
         key = self._key
         right = guess is not None and guess.start is key.prepared.encoded
@@ -222,7 +211,7 @@ class VisualOdometry:
         refines = self.config.matches.refine
         refiner = Refiner(key.prepared.smooth, prepared.smooth, flow.flow_ab) if refines else None
         pair = self._solver.compare(flow, self._structure, refiner)
-        predicted = invert_pose(torch.from_numpy(self._predict(frame.time))) @ key.T_wc
+        predicted = invert_pose(torch.from_numpy(self._rows.predict(frame.time))) @ key.T_wc
         travelled = self._speed * max(frame.time - key.time, 0.0)
         motion = self._solver.solve(pair, key, self._structure, predicted, travelled, self._depth_unit(), prepared)
         if motion.status in (StepStatus.PNP, StepStatus.PLANAR):
@@ -234,13 +223,14 @@ class VisualOdometry:
                 self._speed = float(motion.T_ck[:3, 3].norm()) / (frame.time - key.time)
         self._lost = self._lost + 1 if motion.status is StepStatus.LOST else 0
         self._advances = self._is_new_key(pair, motion)
-        told: dict[str, Any] = {}
+        told: dict[str, Any] = {"scale": float(motion.T_ck[:3, 3].norm())}
         if self._advances:
-            T_wc, told = self._advance(pair, key, motion, T_wc, frame.time)
+            T_wc, news = self._advance(pair, key, motion, T_wc, frame.time)
+            told |= news
             self._key = KeyFrame(frame.index, frame.time, prepared, T_wc)
             self._look_for_loops()
         self._last_T_wc = T_wc.numpy()
-        self.seen = Seen(prepared, key, pair, self._advances, len(self._key_poses) - 1, self._structure)
+        self.seen = Seen(prepared, key, pair, self._advances, len(self._rows.key_poses) - 1, self._structure)
         return replace(
             row,
             T_wc=T_wc.numpy(),
@@ -248,7 +238,6 @@ class VisualOdometry:
             matches=int(pair.matches.valid.sum()),
             inlier_ratio=motion.inlier_ratio,
             parallax=float(pair.view.parallax),
-            scale=float((T_wc[:3, 3] - key.T_wc[:3, 3]).norm()),
             scale_source=motion.scale_source,
             key_frame=key.index,
             note=motion.note,
@@ -266,7 +255,7 @@ class VisualOdometry:
         lost = motion.status is StepStatus.LOST
         moved = self._structure.moved(motion.T_ck, self._K, *self._solver.follow(self._structure, pair.flow))
         self._structure = Structure.empty() if lost else moved
-        number, radial = len(self._key_poses), 0.0
+        number, radial, came = len(self._rows.key_poses), 0.0, 0.0
         told: dict[str, Any] = {}
         guessed = motion.measured and motion.scale_source in ("velocity", "unit") and self.config.scale != "unit"
         broken = lost or (guessed and number > 1)
@@ -276,18 +265,18 @@ class VisualOdometry:
             depth = None if self.metric.carries else key.prepared.depth  # then all is in metres
             step = self._window.add(number, motion.T_ck, pair, depth, self._preparation.depth_noise)
             broken &= not step.carried
+            came = float(motion.T_ck[:3, 3].norm()) * step.carried
             self._structure = self._structure.scaled(step.scale)
             self._speed *= step.scale
-            self._velocity = self._velocity[0], self._velocity[1] * step.scale
             T_wc = invert_pose(step.T_cw)
             for older, T_cw in self._window.poses.items():
                 if older < number:
-                    self._key_poses[older] = invert_pose(T_cw).numpy()
+                    self._rows.key_poses[older] = invert_pose(T_cw).numpy()
             radial, told = self._window.radial, {"tracks": step.points, "window": step.note}
         if broken:
-            self._breaks.add(len(self._times))
-        self._key_poses.append(T_wc.numpy())
-        T_step = np.linalg.inv(self._key_poses[-2]) @ self._key_poses[-1]
+            self._breaks.add(len(self._rows))
+        T_step = self._rows.add_key(T_wc.numpy(), came)
+        told["scale"] = float(np.linalg.norm(T_step[:3, 3]))
         T_ba = torch.from_numpy(np.linalg.inv(T_step))
         wanted = motion.measured and not self.in_metres
         measured = self.metric.measure(pair, key, T_ba, end, radial) if wanted else {}
@@ -309,7 +298,7 @@ class VisualOdometry:
         else:
             sure = self._structure.variance < _SURE**2
             p, depth = self._structure.p[sure].numpy(), self._structure.log_depth[sure].exp().numpy()
-        self._closer.add(len(self._times), seen.image, self._key.T_wc.numpy(), p.astype(np.float64), depth, metres)
+        self._closer.add(len(self._rows), seen.image, self._key.T_wc.numpy(), p.astype(np.float64), depth, metres)
 
     def closed(self) -> Closed | None:
         """The trajectory with its loops closed, in its own unit; None where none was found or looked for."""
@@ -317,10 +306,10 @@ class VisualOdometry:
             return None
         metres = None
         if self.metric.known:
-            steps = self.metric.metres(np.array(self._key_poses))
-            metres = np.array([steps[max(key - 1, 0)] for key, _ in self._relative])
+            steps = self.metric.metres(self.key_poses)
+            metres = np.array([steps[max(self._rows[i][0] - 1, 0)] for i in range(len(self._rows))])
         elif self._has_depth:
-            metres = np.ones(len(self._times))
+            metres = np.ones(len(self._rows))
         free = self._preparation.depth_source == "network" and not self.metric.wants_metres  # its unit is no metre
         return self._closer.closed(self.trajectory, self._breaks, metres, metres is not None and not free)
 
@@ -370,24 +359,6 @@ class VisualOdometry:
         """The flow to a coming frame from what its key frame is likely to be."""
         prepared = self._preparation.prepare(frame)
         return Guess(start, prepared, self._flow.flow(start, prepared.encoded))
-
-    def _measure_velocity(self, step: Step) -> None:
-        """Velocity between the last two poses that were measured, not guessed."""
-        if self._measured is not None and step.time > self._measured.time:
-            T = np.linalg.inv(self._measured.T_wc) @ step.T_wc
-            seconds = step.time - self._measured.time
-            self._velocity = (Rotation.from_matrix(T[:3, :3]).as_rotvec() / seconds, T[:3, 3] / seconds)
-        self._measured = step
-
-    def _predict(self, at: float) -> np.ndarray:
-        """Pose by constant velocity since the last row."""
-        if not self._times:
-            return np.eye(4)
-        seconds = max(at - self._times[-1], 0.0)
-        T = np.eye(4)
-        T[:3, :3] = Rotation.from_rotvec(self._velocity[0] * seconds).as_matrix()
-        T[:3, 3] = self._velocity[1] * seconds
-        return self._last_pose @ T
 
     def _is_new_key(self, pair: Pair, motion: Motion) -> bool:
         """Whether the current frame is to be the next key frame."""

@@ -9,12 +9,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy.sparse import bsr_matrix, csc_matrix, diags
 from scipy.sparse.linalg import splu
 from scipy.spatial.transform import Rotation
 
-from trianflow.geometry.epipolar import skew
+from trianflow.geometry.epipolar import skew_array
 
 # Standard deviations of the odometry between two key frames: radians, share of the step's length, log scale.
 _ROTATION, _TRANSLATION, _SCALE = 0.003, 0.02, 0.01
@@ -189,7 +188,7 @@ class _Graph:
         by_a, by_b = np.zeros((2, len(self.a), 7, 7))
         by_a[:, :3, :3], by_b[:, :3, :3] = bend, -bend @ R_ba.transpose(0, 2, 1)
         by_a[:, 3:6, 3:6], by_b[:, 3:6, 3:6] = R_bw, -R_bw
-        by_b[:, 3:6, :3], by_b[:, 3:6, 6] = _skew(t_ba), -t_ba
+        by_b[:, 3:6, :3], by_b[:, 3:6, 6] = skew_array(t_ba), -t_ba
         by_a[:, 6, 6], by_b[:, 6, 6] = 1, -1
         blocks = np.stack([by_a, by_b], 1) * self.information[:, None, :, None]
         columns, ends = np.stack([self.a, self.b], 1).ravel(), 2 * np.arange(len(self.a) + 1)
@@ -203,15 +202,11 @@ class _Graph:
         return R_bw @ nodes.R[self.a], (R_bw @ apart[:, :, None])[:, :, 0]
 
 
-def _skew(v: np.ndarray) -> np.ndarray:
-    return skew(torch.from_numpy(v)).numpy()
-
-
 def _right_inverse(w: np.ndarray) -> np.ndarray:
     """What a small turn on the right adds to rotation vectors `(E, 3)`: `(E, 3, 3)`."""
     angle = np.linalg.norm(w, axis=1)
     half = np.maximum(angle, 1e-4) / 2
-    W, bend = _skew(w), (1 - half / np.tan(half)) / (4 * half**2)
+    W, bend = skew_array(w), (1 - half / np.tan(half)) / (4 * half**2)
     return np.eye(3) + W / 2 + bend[:, None, None] * W @ W
 
 

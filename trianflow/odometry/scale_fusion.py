@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,10 +87,6 @@ class ScaleFilter:
         self._log_scale, self._information = np.zeros((2, len(_RATES)))
         self._merit = -_RELUCTANCE * np.arange(len(_RATES))  # log likelihood of what was measured
         self._noises: dict[str, _Noise] = {}
-        # Of every frame: as filtered, and the variance of the walk that led to it.
-        self._log_scales: list[np.ndarray] = []
-        self._informations: list[np.ndarray] = []
-        self._walks: list[np.ndarray] = []
 
     @property
     def rate(self) -> float:
@@ -127,29 +123,32 @@ class ScaleFilter:
             shares = {source: float(power[best] / total[best]) for source, power in powers.items()}
         else:
             shares = {"structure": 1.0}
-        self._log_scales.append(self._log_scale)
-        self._informations.append(self._information)
-        self._walks.append(walk)
         return FusedScale(float(self._log_scale[best]), _sigma(float(self._information[best])), shares)
 
-    def smoothed(self) -> tuple[np.ndarray, np.ndarray]:
-        """The scale of every frame by all frames (Rauch, Tung and Striebel).
 
-        Returns:
-            Its logarithm and the standard deviation, `(N,)` float64 each; 0 and infinite where nothing was measured
-            at all.
-        """
-        best, shape = int(self._merit.argmax()), (len(self._walks), len(_RATES))
-        log_scale, information, walks = (
-            np.array(rows).reshape(shape)[:, best] for rows in (self._log_scales, self._informations, self._walks)
-        )
-        with np.errstate(divide="ignore"):
-            variance = 1 / information
-        for k in range(len(log_scale) - 2, -1, -1):
-            gain = 1 / (1 + walks[k + 1] * information[k])
-            log_scale[k] += gain * (log_scale[k + 1] - log_scale[k])
-            variance[k] = walks[k + 1] * gain + gain**2 * variance[k + 1]
-        return log_scale, np.sqrt(variance)
+def smoothed_scales(steps: Iterable[tuple[float, Mapping[str, Measurement]]]) -> tuple[np.ndarray, np.ndarray]:
+    """The scale of every frame by all frames (Rauch, Tung and Striebel).
+
+    Args:
+        steps: of every frame, drift and measurements as `ScaleFilter.step` takes them.
+
+    Returns:
+        Its logarithm and the standard deviation, `(N,)` float64 each; 0 and infinite where nothing was measured at
+        all.
+    """
+    scale, passed = ScaleFilter(), []
+    for drift, measurements in steps:
+        scale.step(drift, measurements)
+        passed.append(np.stack([scale._log_scale, scale._information, (drift * _RATES) ** 2]))
+    best = int(scale._merit.argmax())
+    log_scale, information, walks = np.array(passed).reshape(-1, 3, len(_RATES))[..., best].T.copy()
+    with np.errstate(divide="ignore"):
+        variance = 1 / information
+    for k in range(len(log_scale) - 2, -1, -1):
+        gain = 1 / (1 + walks[k + 1] * information[k])
+        log_scale[k] += gain * (log_scale[k + 1] - log_scale[k])
+        variance[k] = walks[k + 1] * gain + gain**2 * variance[k + 1]
+    return log_scale, np.sqrt(variance)
 
 
 class _Noise:

@@ -42,7 +42,8 @@ class Step:
         scale: length of the translation since the key frame, in the unit of T_wc; 0 without translation.
         scale_source: `depth` (measured), `network` (its depth), `structure`, `unit`, `velocity` or empty.
         shares: how much each source has counted in the scale of a key frame, summing to 1: `structure`, all that was
-            known before, `depth` or `network`, `camera_height`, `speed`; empty where nothing tells metres.
+            known before, `depth` or `network`, `camera_height`, `speed`; empty where nothing tells metres, or where the
+            trajectory is in the unit of measured depth itself.
         scale_sigma: standard deviation of the logarithm of that scale; infinite where it is not known.
         tracks: points that the window follows into a key frame; 0 for other frames.
         window: why the window has adjusted nothing at a key frame; empty where it has.

@@ -77,11 +77,7 @@ class Structure:
         """
         good = log_depth.isfinite() & variance.isfinite()
         p, log_depth, variance = p[good], log_depth[good], variance[good]
-        both = (torch.cat([self.p, p]) / spacing).floor().long()
-        cell = both[:, 1] * 100_000 + both[:, 0]
-        order = cell.argsort(stable=True)  # points of old come before new ones in a cell
-        is_first = torch.ones_like(cell, dtype=torch.bool)
-        is_first[order[1:]] = cell[order[1:]] != cell[order[:-1]]
+        is_first = first_of_cell(cells(torch.cat([self.p, p]), spacing))  # points of old come before new ones
         keep = is_first[len(self) :].nonzero()[:, 0][: max(limit - len(self), 0)]
         return Structure(
             torch.cat([self.p, p[keep]]),
@@ -102,6 +98,20 @@ class Structure:
         keep = ok & (depth > 1e-6)
         moved = Structure(p_b, depth.clamp_min(1e-6).log(), self.variance + _TRANSFER_NOISE**2)
         return moved.select(keep)
+
+
+def cells(p: Tensor, side: float) -> Tensor:
+    """Number `(N,)` of the square cell in which each pixel `(N, 2)` lies."""
+    column, row = (p / side).floor().long().unbind(-1)
+    return row * 100_000 + column
+
+
+def first_of_cell(cell: Tensor) -> Tensor:
+    """Which of the numbers `(N,)` have not come before, `(N,)` bool."""
+    order = cell.argsort(stable=True)
+    first = torch.ones_like(cell, dtype=torch.bool)
+    first[order[1:]] = cell[order[1:]] != cell[order[:-1]]
+    return first
 
 
 def carry(p: Tensor, flow: FlowPair, alpha: float, beta: float) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trianflow.config import WindowConfig
-from trianflow.flow.refinement import PATCH
+from trianflow.flow.refinement import PATCH, shapes_of
 from trianflow.geometry.camera import homogeneous, invert_pose, normalize_pixels
 from trianflow.geometry.radial import straighten
 from trianflow.geometry.scale import robust_mean
@@ -21,7 +21,7 @@ from trianflow.odometry.motion import depth_at
 from trianflow.odometry.pair import Pair
 from trianflow.odometry.residual_distortion import ResidualDistortion
 from trianflow.odometry.road_watch import RoadWatch
-from trianflow.odometry.structure import carry
+from trianflow.odometry.structure import carry, cells, first_of_cell
 from trianflow.pose.two_view import TwoViewStatus
 
 # Points that are needed to compare two scales.
@@ -163,7 +163,7 @@ class SlidingWindow:
         """Take the points to the next frame, by the flow and then to where it looks as when they were first seen.
 
         A point that no longer looks so has ended: what is nearer has come before it, and carries it along. Where the
-        flow stands as it is, looks are not compared; points first seen there end where they are again.
+        flow stands as it is, looks are not compared, and points first seen there end where they are again.
 
         Returns:
             Sigma `(M,)`, pixels, infinite by the flow alone, and how the way back of the flow misses, `(M,)`.
@@ -172,8 +172,8 @@ class SlidingWindow:
         p, miss = carry(before, pair.flow, *_FOLLOWING)
         alive = self._alive & (miss < 1)
         p, doubt = pair.refined(before, p)
+        self._shapes = shapes_of(pair.flow.flow_ab, before) @ self._shapes
         if pair.refiner is not None:
-            self._shapes = pair.refiner.shapes(before) @ self._shapes
             q, sigma = pair.refiner.aligned(self._patches, self._shapes, p)
             same = sigma.isfinite()
             p, doubt = torch.where(same[:, None], q, p), torch.where(same, sigma, doubt)
@@ -243,7 +243,7 @@ class SlidingWindow:
             return
         height, width = pair.flow.flow_ab.shape[-2:]
         spacing = math.sqrt(height * width / (1.5 * self._config.points))
-        empty = ~torch.isin(_cells(p_a, spacing), _cells(before[self._alive], spacing))
+        empty = ~torch.isin(cells(p_a, spacing), cells(before[self._alive], spacing))
         order = doubt[empty].argsort(stable=True)
         p_a, p_b, doubt = p_a[empty][order], p_b[empty][order], doubt[empty][order]
         rho, reach = self._measure(normalize_pixels(p_a, self._K), normalize_pixels(p_b, self._K), T_ba)
@@ -254,11 +254,7 @@ class SlidingWindow:
         rho = torch.where(known, measured, rho)
         sigma = torch.where(known, depth_noise * rho, torch.inf)
         good = good.nonzero()[:, 0]
-        cell = _cells(p_a[good], spacing)
-        order = cell.argsort(stable=True)
-        first = torch.ones_like(cell, dtype=torch.bool)
-        first[order[1:]] = cell[order[1:]] != cell[order[:-1]]
-        new = good[first][:room]
+        new = good[first_of_cell(cells(p_a[good], spacing))][:room]
         p_a, p_b, rho, sigma = p_a[new], p_b[new], rho[new], sigma[new]
         x = torch.zeros(len(w.T_cw), len(new), 2, dtype=torch.float64)
         x[-2], x[-1] = normalize_pixels(p_a, self._K), normalize_pixels(p_b, self._K)
@@ -277,13 +273,10 @@ class SlidingWindow:
             prior_sigma=torch.cat([w.prior_sigma, sigma]),
         )
         self._p = torch.cat([self._p, p_b])
-        patches, shapes = (
-            torch.full((len(new), PATCH), torch.nan),
-            torch.eye(2, dtype=torch.float64).repeat(len(new), 1, 1),
-        )
-        if pair.refiner is not None:
-            patches, shapes = pair.refiner.patches(p_a), pair.refiner.shapes(p_a)
-        self._patches, self._shapes = torch.cat([self._patches, patches]), torch.cat([self._shapes, shapes])
+        none = torch.full((len(new), PATCH), torch.nan)
+        patches = none if pair.refiner is None else pair.refiner.patches(p_a)
+        self._patches = torch.cat([self._patches, patches])
+        self._shapes = torch.cat([self._shapes, shapes_of(pair.flow.flow_ab, p_a)])
         self._alive = torch.cat([self._alive, torch.ones(len(new), dtype=torch.bool)])
 
     def _link(self, pair: Pair) -> list[Link]:
@@ -369,9 +362,3 @@ class SlidingWindow:
         self._window, kept = without_oldest(window, self._f, self._config.noise, _MEMORY)
         self._numbers = self._numbers[1:]
         self._select(kept & (self._alive | (self._window.seen.sum(0) >= 3)))
-
-
-def _cells(p: Tensor, side: float) -> Tensor:
-    """Number `(N,)` of the square cell in which each pixel `(N, 2)` lies."""
-    column, row = (p / side).floor().long().unbind(-1)
-    return row * 100_000 + column
