@@ -19,6 +19,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import linear_regression
 
 from trianflow.cli import main as trianflow
 from trianflow.training.methods import Method, read_methods
@@ -29,8 +30,9 @@ METHODS = (
     *("instadm_rigid", "instadm", "posenet", "trianflow"),
 )
 POSE_NETWORKS = ("posenet", "ddvo_posecnn", "monodepth2", "instadm_rigid")
-_BEGIN = 5.0  # mean inverse depth of a network that has learned nothing
-_COLLAPSED = 0.5  # of the inverse depth at the beginning: below it the scale has collapsed
+# A scale that shrinks by more than this share in the second half of the training does not settle. Normalised, the scale
+# of the network itself has no say in its losses: it may go anywhere at first, but for the least that it can say, 0.01.
+_SHRINKS, _LEAST = 0.15, 0.1
 _FAR_LESS = 0.5  # of the growth of the error of PoseNet, the baseline of the paper
 
 
@@ -56,6 +58,18 @@ def settings(data: Path) -> list[str]:
     ]
 
 
+def growth_of_second_half(curve: Sequence[tuple[float, float]]) -> float:
+    """By what share a positive figure grows over the second half of its curve, by the line through its logarithms.
+
+    NaN for less than three points there.
+    """
+    late = [(x, math.log(y)) for x, y in curve if x >= curve[-1][0] / 2]
+    if len(late) < 3:
+        return math.nan
+    x, y = zip(*late)
+    return math.exp(linear_regression(x, y).slope * curve[-1][0] / 2) - 1
+
+
 def judge(methods: Mapping[str, Method], figures: Mapping[str, Mapping[str, float]]) -> list[Claim]:
     """What the figures of all methods, by their names, say of the claims."""
     from trianflow.training.compare import learning_curve
@@ -68,15 +82,20 @@ def judge(methods: Mapping[str, Method], figures: Mapping[str, Mapping[str, floa
         return figures[better][key] < figures[worse][key]
 
     curves = {name: learning_curve(methods[name], "inverse_depth") for name in METHODS[:2]}
-    scales = {name: [y for _, y in curve] or [math.nan] for name, curve in curves.items()}
-    baseline, normalized = (scales[name] for name in METHODS[:2])
+    growth = {name: growth_of_second_half(curve) for name, curve in curves.items()}
     claims = [
         Claim(
             "depth normalisation prevents the collapse of scale (DDVO, figure 3)",
-            "mean inverse depth, first and last validation: "
-            + ", ".join(f"{name} {x[0]:.3g} -> {x[-1]:.3g}" for name, x in scales.items())
+            "mean inverse depth, first and last validation, and its growth over the second half of the training: "
+            + ", ".join(
+                f"{name} {x[0][1]:.3g} -> {x[-1][1]:.3g}, {100 * growth[name]:+.0f} %" if x else f"{name} unknown"
+                for name, x in curves.items()
+            )
             + f"; AbsRel {compared('abs_rel', *METHODS[:2])}",
-            baseline[-1] < _COLLAPSED * _BEGIN and normalized[-1] > _COLLAPSED * _BEGIN,
+            growth[METHODS[0]] < -_SHRINKS
+            and growth[METHODS[1]] > -_SHRINKS
+            and curves[METHODS[1]][-1][1] > _LEAST
+            and less("abs_rel", METHODS[1], METHODS[0]),
         ),
         Claim(
             "minimum and auto-mask beat the average where things hide and move (Monodepth2)",
