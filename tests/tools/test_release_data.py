@@ -89,13 +89,20 @@ def test_packed_frames_are_a_window_around_the_axis(tmp_path: Path, monkeypatch:
     assert abs(camera.cy - 14.5) <= 1
 
 
-@pytest.mark.parametrize("name", ["pack", "structure"])
+@pytest.mark.parametrize(
+    ("name", "words"), [("pack", []), ("structure", ["--camera-height", "1.5", "key_motion=0.1"])]
+)
 @pytest.mark.parametrize("folder", ["kitti_odom_07_000-159", "kitti_mini_depth/10/images", "tum_fr1_desk_9frames"])
 def test_what_is_held_out_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, folder: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    words: list[str],
+    folder: str,
 ) -> None:
     monkeypatch.syspath_prepend(str(RELEASE))
-    monkeypatch.setattr(sys, "argv", [name, str(tmp_path / folder), "innocent"])
+    monkeypatch.setattr(sys, "argv", [name, str(tmp_path / folder), "innocent", *words])
     with pytest.raises(SystemExit):
         tool(name).main()
     assert "held out for measuring" in capsys.readouterr().err

@@ -3,8 +3,8 @@
     python tools/release/structure.py FRAMES NAME [--camera-height M] [--calib FILE] [key=value ...]
 
 Tracks FRAMES, which pack.py has packed under NAME, at full size; key=value are settings of the odometry. Every key
-frame gets a depth map: its flow to the next one, triangulated under the poses of the window, in metres by the height of
-the camera over the road, else in the unit of the trajectory. Written into the folder runs/packed/NAME_depth:
+frame gets a depth map: its flow to the one before, triangulated under the poses of the window, in metres by the height
+of the camera over the road, else in the unit of the trajectory. Written into the folder runs/packed/NAME_depth:
 depth/NUMBER.png, 16 bit, 256 a unit, 0 where unknown, and the images and the calibration that belong to them.
 """
 
@@ -46,7 +46,7 @@ class DepthMaps:
     def __init__(self, folder: Path, camera: Camera, images: Path) -> None:
         self._folder, self._camera, self._images = folder, camera, images
         self._rows, self._numbers = KeyRows(), list[int]()
-        self._maps: dict[int, np.ndarray] = {}  # key frame to depth in units of its step to the next
+        self._maps: dict[int, np.ndarray] = {}  # key frame to depth in units of the step to it
 
     def observe(self, odometry: VisualOdometry, frame: Frame, step: Step) -> None:
         """Take a frame."""
@@ -62,7 +62,7 @@ class DepthMaps:
         for part in ("images", "depth"):
             (self._folder / part).mkdir(parents=True, exist_ok=True)
         for key, depth in self._maps.items():
-            step = np.linalg.norm(place.T_wc[key + 1, :3, 3] - place.T_wc[key, :3, 3])
+            step = np.linalg.norm(place.T_wc[key, :3, 3] - place.T_wc[key - 1, :3, 3])
             units = np.where(step * depth <= FARTHEST, SCALE * step * depth, 0)
             name = f"{self._numbers[self._rows.rows[key]]:06d}"
             cv2.imwrite(str(self._folder / "depth" / f"{name}.png"), units.round().astype(np.uint16))
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--camera-height", type=float, metavar="M", help="over the road, metres")
     parser.add_argument("--calib", type=Path)
     parser.add_argument("settings", nargs="*", metavar="key=value")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     if any(part in str(Path(args.frames).resolve()) for part in HELD_OUT):
         parser.error(f"{args.frames}: held out for measuring")
     frames = open_frames(args.frames)

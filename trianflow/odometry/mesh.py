@@ -47,7 +47,7 @@ class _Kept:
 class MeshWriter:
     """An observer of a run that writes a triangle mesh (PLY) of the surfaces that the depth maps see.
 
-    A key frame whose depth is neither measured nor predicted gets it from the flow to the next one. Until the poses
+    A key frame whose depth is neither measured nor predicted gets it from the flow to the one before. Until the poses
     are final the depth maps wait in a temporary file, compressed: about 0.3 MB each.
 
     Args:
@@ -62,7 +62,6 @@ class MeshWriter:
         self.path = Path(path)
         self._rows, self._picker = KeyRows(), ShotPicker()
         self._kept: list[_Kept] = []
-        self._key_has_depth = True  # measured or predicted
         try:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115
         except OSError as e:
@@ -76,14 +75,11 @@ class MeshWriter:
         """
         self._rows.observe(odometry)
         shot = self._picker.observe(odometry, step)
-        has_depth = shot is not None and bool(shot.depth.any())
-        if odometry.seen is not None and odometry.seen.advanced:
-            found = None if self._key_has_depth else triangulated_shot(odometry, step)
-            if found is not None and found.depth.any():
-                self._keep(found, of_flow=True)
-            self._key_has_depth = has_depth
-        if shot is not None and has_depth:
-            self._keep(shot, of_flow=False)
+        of_flow = shot is None or not shot.depth.any()
+        if of_flow:
+            shot = triangulated_shot(odometry, step)
+        if shot is not None and shot.depth.any():
+            self._keep(shot, of_flow)
 
     def finish(self, run: OdometryRun, odometry: VisualOdometry) -> list[str]:
         """Write the mesh.
@@ -93,8 +89,6 @@ class MeshWriter:
                 or the file cannot be written.
         """
         place, K = self._rows.placement(run, odometry), odometry.camera.K().numpy()
-        # depth of flow is in units of the step to the next key frame: the last one may have none
-        self._kept = [kept for kept in self._kept if kept.key + kept.of_flow < len(place.T_wc)]
         if not self._kept:
             raise TrianflowError(f"{self.path}: no mesh: nothing was seen from places far enough apart")
         measured = not all(kept.of_flow for kept in self._kept)
@@ -136,7 +130,7 @@ def _unit(kept: _Kept, place: Placement) -> float:
     """What the unit of a shot's depth is in that of the trajectory."""
     if not kept.of_flow:
         return 1.0
-    return float(np.linalg.norm(place.T_wc[kept.key + 1, :3, 3] - place.T_wc[kept.key, :3, 3]))
+    return float(np.linalg.norm(place.T_wc[kept.key, :3, 3] - place.T_wc[kept.key - 1, :3, 3]))
 
 
 def _decoded(data: bytes) -> np.ndarray:

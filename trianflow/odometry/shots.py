@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from trianflow.flow.interface import FlowPair
 from trianflow.odometry.flow_depth import flow_depth
 from trianflow.odometry.step import Step, StepStatus
 
@@ -77,7 +78,9 @@ class ShotPicker:
 
 
 def triangulated_shot(odometry: VisualOdometry, step: Step) -> Shot | None:
-    """The depth of the key frame before the newest, by the flow between the two.
+    """The depth of the newest key frame, by the flow between it and the one before.
+
+    Who moves forward sees all of an image in the one before, and not all of it in the one after.
 
     Returns:
         A shot whose unit of depth is the distance of the two key frames: whatever is corrected later, it remains so.
@@ -86,16 +89,16 @@ def triangulated_shot(odometry: VisualOdometry, step: Step) -> Shot | None:
     seen = odometry.seen
     if seen is None or not seen.advanced or seen.pair is None or step.status not in _TRANSLATED:
         return None
-    assert seen.key is not None
     T_wa, T_wb = odometry.key_poses[seen.number - 1 : seen.number + 1]
-    T_ba = np.linalg.inv(T_wb) @ T_wa
-    distance = np.linalg.norm(T_ba[:3, 3])
+    T_ab = np.linalg.inv(T_wa) @ T_wb
+    distance = np.linalg.norm(T_ab[:3, 3])
     if not distance > 0:
         return None
-    T_ba[:3, 3] /= distance
-    depth = flow_depth(seen.pair.flow, torch.from_numpy(T_ba), odometry.camera.K(), odometry.radial or 0.0)
+    T_ab[:3, 3] /= distance
+    back = FlowPair(flow_ab=seen.pair.flow.flow_ba, flow_ba=seen.pair.flow.flow_ab)
+    depth = flow_depth(back, torch.from_numpy(T_ab), odometry.camera.K(), odometry.radial or 0.0)
     depth = np.where(without_edges(depth), depth, np.float32(0))
-    return Shot(seen.number - 1, np.eye(4), _color(seen.key.prepared.image), depth, None)
+    return Shot(seen.number, np.eye(4), _color(seen.prepared.image), depth, None)
 
 
 def _color(image: np.ndarray) -> np.ndarray:
