@@ -8,17 +8,23 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from tests.odometry.corridor import CAMERA, CONFIG, Corridor
+from trianflow.geometry.camera import backproject, project, transform
 from trianflow.odometry.motion import MotionSolver
+from trianflow.odometry.pair import KnownPoints
 from trianflow.odometry.preparation import Preparation
 from trianflow.odometry.structure import Structure
 from trianflow.pose.two_view import TwoViewStatus
 
 
-def pair_of(T_ba):
+def solver_of(world):
+    return MotionSolver(CAMERA.K(), CONFIG, Preparation(CAMERA, CONFIG, world, None))
+
+
+def pair_of(T_ba, structure=None):
     """The pair of a corridor and its motion, `T_ba` in numpy."""
     world = Corridor([np.eye(4), np.linalg.inv(T_ba)])
-    solver = MotionSolver(CAMERA.K(), CONFIG, Preparation(CAMERA, CONFIG, world, None))
-    return solver.compare(world.flow(0, 1), Structure.empty()), torch.from_numpy(T_ba)
+    pair = solver_of(world).compare(world.flow(0, 1), Structure.empty() if structure is None else structure)
+    return pair, torch.from_numpy(T_ba)
 
 
 def moved(turn=(0.0, 0.0, 0.0), shift=(0.0, 0.0, 0.0)):
@@ -68,3 +74,36 @@ def test_the_inliers_of_another_motion_are_those_that_lie_on_its_epipolar_lines(
     for other in (right, wrong):
         assert other.status is TwoViewStatus.NO_CONSENSUS
         assert float(other.view.information.abs().max()) == 0.0
+
+
+def test_what_is_carried_counts_by_what_it_knows():
+    """Of two points in the middle and two at the border that is left, these have three quarters of the information."""
+    p = torch.tensor([[100.0, 40.0], [140.0, 40.0], [4.0, 60.0], [235.0, 60.0]], dtype=torch.float64)
+    known = Structure(p, torch.full((4,), 2.0, dtype=torch.float64), torch.tensor([0.03, 0.03, 0.01, 0.01]).double())
+    pair, _ = pair_of(moved(shift=(0.0, 0.0, -1.0)), known)
+    assert pair.followed.tolist() == [True, True, False, False]
+    assert pair.carried == pytest.approx(0.25)
+    assert pair_of(moved(shift=(0.0, 0.0, -1.0)))[0].carried == 1.0
+
+
+def test_a_sky_that_seems_to_stand_does_not_stop_the_camera():
+    """Clouds, too far away to move, believed to be near but with much doubt: most points, and none of them is right.
+
+    To PnP, which knows nothing of doubt, they say that the camera stands. The few points that are known know better.
+    """
+    generator = torch.Generator().manual_seed(0)
+    clouds, stones = 900, 45
+    is_cloud = torch.arange(clouds + stones) < clouds
+    p, depth = torch.rand(2, clouds + stones, 2, generator=generator, dtype=torch.float64)
+    p, depth = p * torch.tensor([CAMERA.width, CAMERA.height]), depth[:, 0]
+    T_ba = torch.from_numpy(moved(shift=(0.05, 0.0, -2.0)))
+    X_a = backproject(p, torch.where(is_cloud, 5000.0, 8 + 6 * depth), CAMERA.K())
+    p_b = project(transform(T_ba, X_a), CAMERA.K())
+    p_b = p_b + 0.3 * torch.randn(p_b.shape, generator=generator, dtype=torch.float64)
+    believed = backproject(p, torch.where(is_cloud, 15 + 20 * depth, 8 + 6 * depth), CAMERA.K())
+    known = KnownPoints(believed, p_b, torch.where(is_cloud, 1.5, 0.02).double(), "structure")
+    solver = solver_of(Corridor([np.eye(4)]))
+    still, before = torch.eye(4, dtype=torch.float64), torch.from_numpy(moved(shift=(0.0, 0.0, -1.5)))
+    found = [solver.pose_of_known(known, None, predicted, 0.3)[:3, 3] for predicted in (still, before)]
+    assert found[0].norm() < 0.05, "then the prediction is not needed here"
+    torch.testing.assert_close(found[1], T_ba[:3, 3], atol=0.05, rtol=0)

@@ -40,6 +40,22 @@ def test_exact_flow_gives_the_trajectory_up_to_scale():
     np.testing.assert_allclose(lengths / lengths.mean(), truth / truth.mean(), rtol=0.02)
 
 
+def test_a_key_frame_ends_with_what_is_known_in_it():
+    """Before the image has changed too much: nothing else makes a key frame here."""
+    world, ended = Corridor(drive(40)), []
+    odometry = VisualOdometry(CAMERA, CONFIG.model_copy(update={"key_parallax": 1.0, "key_motion": 1.0}), world)
+    for frame in world.frames():
+        odometry.track(frame)
+        if odometry.seen.pair is None:
+            continue
+        pair = odometry.seen.pair
+        assert odometry.seen.advanced == (min(pair.overlap, pair.carried) < 0.6)
+        if odometry.seen.advanced:
+            ended.append(pair)
+    assert len(ended) > 3
+    assert sum(pair.overlap > 0.6 for pair in ended) > len(ended) / 2
+
+
 def test_depth_makes_it_metric():
     world = Corridor(drive(20))
     odometry = VisualOdometry(CAMERA, CONFIG, world)

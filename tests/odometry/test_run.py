@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from trianflow.config import OdometryConfig
+from trianflow.data.calibrated import find_calibration
+from trianflow.data.calibration import read_calibration
 from trianflow.data.frames import Frame, FrameSource, open_frames
 from trianflow.errors import TrianflowError
 from trianflow.geometry.camera import Camera
@@ -312,3 +314,13 @@ def test_ten_thousand_frames_in_flat_memory(tmp_path: Path) -> None:
     assert run.report.statuses["bridged"] == number // 100
     assert run.report.statuses["duplicate"] > number // 2
     assert memory[number - 1] - memory[600] < 30
+
+
+def test_an_open_square_under_clouds_does_not_stop_a_car(shared_data: Path) -> None:
+    """It drives at an even speed; nine tenths of what can be matched are too far away to say so."""
+    frames = open_frames(shared_data / "train_malaga_urban_07", start=320, end=362)
+    odometry = VisualOdometry(read_calibration(find_calibration(frames)))
+    for frame in frames:
+        odometry.track(frame)
+    lengths = np.linalg.norm(np.diff(odometry.trajectory.T_wc[:, :3, 3], axis=0), axis=1)
+    np.testing.assert_allclose(lengths, np.median(lengths), rtol=0.25)

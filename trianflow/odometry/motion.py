@@ -110,7 +110,9 @@ class MotionSolver:
             self._config.seed,
         )
         overlap = float((quality.consistent & (quality.visible > 0.5)).float().mean())
-        return Pair(flow, matches, view, overlap, *self.follow(structure, flow), sigma, refiner)
+        p_b, followed = self.follow(structure, flow)
+        carried = structure.information(followed) / structure.information() if len(structure) else 1.0
+        return Pair(flow, matches, view, overlap, p_b, followed, carried, sigma, refiner)
 
     def follow(self, structure: Structure, flow: FlowPair) -> tuple[Tensor, Tensor]:
         """Where a flow takes the points of the structure `(M, 2)`, and which of them arrive `(M,)`."""
@@ -153,12 +155,12 @@ class MotionSolver:
                 return replace(found, measured=solved)
         two_view = self._scaled(pair, key, structure, travelled, unit) if solved else None
         known = self._known_points(pair, key, structure, unit)
-        if known is not None and two_view is not None and self._contradicts(known, two_view, pair):
+        if known is not None and two_view is not None and self._contradicts(known, two_view, predicted, pair):
             two_view = None
         if known is not None and (
             two_view is None or two_view.status is StepStatus.PLANAR or (known.source == "depth" and not self.carries)
         ):
-            T_ck = self._pose_of_known(known, two_view, noise_of(pair))
+            T_ck = self.pose_of_known(known, two_view, predicted, noise_of(pair))
             if T_ck is not None:
                 status = two_view.status if two_view is not None else StepStatus.PNP
                 error = reprojection(T_ck, known.X_a, known.p_b, self._K)[0].norm(dim=-1)
@@ -185,7 +187,7 @@ class MotionSolver:
         spacing = math.sqrt(width * height / (1.5 * self._config.points))
         return structure.extended(p_a, log_depth, variance, self._config.points, spacing)
 
-    def _contradicts(self, known: KnownPoints, two_view: Motion, pair: Pair) -> bool:
+    def _contradicts(self, known: KnownPoints, two_view: Motion, predicted: Tensor, pair: Pair) -> bool:
         """Whether the structure knows better than two-view geometry, which may have followed what moves by itself."""
         if known.source != "structure" or two_view.status is not StepStatus.OK:
             return False
@@ -194,14 +196,27 @@ class MotionSolver:
         limit = pnp_cost(two_view.T_ck, *data) - _CONTRADICTION * len(known.X_a)
         if limit < 0:
             return False
-        T_ck = self._pose_of_known(known, None, noise)
+        T_ck = self.pose_of_known(known, None, predicted, noise)
         return T_ck is not None and pnp_cost(T_ck, *data) < limit
 
-    def _pose_of_known(self, known: KnownPoints, two_view: Motion | None, noise: float) -> Tensor | None:
-        """The pose that points of known depth give: from the start, two-view geometry or PnP, that explains them."""
+    def pose_of_known(
+        self, known: KnownPoints, two_view: Motion | None, predicted: Tensor, noise: float
+    ) -> Tensor | None:
+        """The pose that points of known depth give: from the start, of all that there are, that explains them best.
+
+        Args:
+            known: the points.
+            two_view: a start, where its length is by the same source.
+            predicted: `(4, 4)` key frame to current camera, a start: where most points are too far away to tell a
+                translation, the consensus of PnP may be one that has none.
+            noise: of a pixel, pixels.
+
+        Returns:
+            `(4, 4)`; None without a consensus.
+        """
         data = (known.X_a, known.p_b, self._K, noise, known.log_sigma)
         pnp = solve_pnp(known.X_a, known.p_b, self._K, self._config.pnp_threshold)
-        starts = [pnp.T_ba] if pnp.ok else []
+        starts = [pnp.T_ba, predicted] if pnp.ok else []
         if two_view is not None and two_view.status is StepStatus.OK and two_view.scale_source == known.source:
             starts.append(two_view.T_ck)
         poses = [refine_pnp(start, *data) for start in starts]
