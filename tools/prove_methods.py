@@ -4,11 +4,10 @@
     python tools/prove_methods.py --report   # only the report of what is there
 
 Trains the methods of configs/compare/ that are named below with `trianflow compare`, on synthetic streets with movers
-and on real driving; what Monodepth2 says of things that hide and move, on busy streets and at half the frames a second.
-Needs the data folder (TRIANFLOW_DATA, or ../shared/data beside the checkout), which is licensed non-commercially.
-Leaves in `--out` (default out/prove_methods), and in its folder busy, what `trianflow compare` leaves (learning.png
-shows how depth and its scale go, poses.png the errors by the distance of the frames), and report.md; prints the report,
-and exits with 1 where a claim does not hold, with 3 where it was stopped.
+and on real driving. Needs the data folder (TRIANFLOW_DATA, or ../shared/data beside the checkout), which is licensed
+non-commercially. Leaves in `--out` (default out/prove_methods) what `trianflow compare` leaves (learning.png shows how
+depth and its scale go, poses.png the errors by the distance of the frames), and report.md; prints the report, and exits
+with 1 where a claim does not hold, with 3 where it was stopped.
 """
 
 from __future__ import annotations
@@ -26,8 +25,10 @@ from trianflow.cli import main as trianflow
 from trianflow.training.methods import Method, read_methods
 
 ROOT = Path(__file__).parent.parent
-METHODS = ("ddvo_baseline", "ddvo_posecnn", "monodepth2", "instadm_rigid", "instadm", "posenet", "trianflow")
-BUSY = ("monodepth2_average", "monodepth2")
+METHODS = (
+    *("ddvo_baseline", "ddvo_posecnn", "monodepth2_average", "monodepth2"),
+    *("instadm_rigid", "instadm", "posenet", "trianflow"),
+)
 POSE_NETWORKS = ("posenet", "ddvo_posecnn", "monodepth2", "instadm_rigid")
 # A scale that shrinks by more than this share in the second half of the training does not settle. Normalised, the scale
 # of the network itself has no say in its losses: it may go anywhere at first, but for the least that it can say, 0.01.
@@ -44,14 +45,13 @@ class Claim:
     holds: bool
 
 
-def settings(data: Path, busy: bool = False) -> list[str]:
+def settings(data: Path) -> list[str]:
     """The data of the comparison, as words of the command line."""
     town, drive = data / "train_malaga_urban_07", data / "kitti_odom_07_000-159"
-    streets, stride = ("movers: 12, fps: 10", 4) if busy else ("movers: 4, fps: 20", 2)
     return [
-        # The recorded drives have 20 images a second, of which every second or fourth is taken, and 10.
-        f"data.train=[{{drives: 600, seed: 1, {streets}}}, {{path: {town}, end: 1200, stride: {stride}}}]",
-        f"data.val=[{{drives: 160, seed: 900, {streets}}}, {{path: {drive}, poses: {drive / 'poses.txt'}}}]",
+        # The recorded drives have 20 images a second, of which every second is taken, and 10.
+        f"data.train=[{{drives: 600, seed: 1, movers: 4, fps: 20}}, {{path: {town}, end: 1200, stride: 2}}]",
+        f"data.val=[{{drives: 160, seed: 900, movers: 4, fps: 20}}, {{path: {drive}, poses: {drive / 'poses.txt'}}}]",
         "val_pairs=160",
         "val_every=300",
         "save_every=200",
@@ -70,23 +70,16 @@ def growth_of_second_half(curve: Sequence[tuple[float, float]]) -> float:
     return math.exp(linear_regression(x, y).slope * curve[-1][0] / 2) - 1
 
 
-Figures = Mapping[str, Mapping[str, float]]  # of methods, by their names
-
-
-def compared(figures: Figures, key: str, *names: str) -> str:
-    """A figure of several methods, in words."""
-    return ", ".join(f"{name} {figures[name][key]:.3f}" for name in names)
-
-
-def less(figures: Figures, better: str, worse: str, *keys: str) -> bool:
-    """Whether figures of a method are all below those of another."""
-    return all(figures[better][key] < figures[worse][key] for key in keys)
-
-
-def judge(methods: Mapping[str, Method], figures: Figures, busy: Figures) -> list[Claim]:
-    """What the figures of the methods say of the claims, and those of the methods on busy streets."""
+def judge(methods: Mapping[str, Method], figures: Mapping[str, Mapping[str, float]]) -> list[Claim]:
+    """What the figures of all methods, by their names, say of the claims."""
     from trianflow.training.compare import learning_curve
     from trianflow.training.held_out import STRIDES
+
+    def compared(key: str, *names: str) -> str:
+        return ", ".join(f"{name} {figures[name][key]:.3f}" for name in names)
+
+    def less(key: str, better: str, worse: str) -> bool:
+        return figures[better][key] < figures[worse][key]
 
     curves = {name: learning_curve(methods[name], "inverse_depth") for name in METHODS[:2]}
     growth = {name: growth_of_second_half(curve) for name, curve in curves.items()}
@@ -98,23 +91,23 @@ def judge(methods: Mapping[str, Method], figures: Figures, busy: Figures) -> lis
                 f"{name} {x[0][1]:.3g} -> {x[-1][1]:.3g}, {100 * growth[name]:+.0f} %" if x else f"{name} unknown"
                 for name, x in curves.items()
             )
-            + f"; AbsRel {compared(figures, 'abs_rel', *METHODS[:2])}",
+            + f"; AbsRel {compared('abs_rel', *METHODS[:2])}",
             growth[METHODS[0]] < -_SHRINKS
             and growth[METHODS[1]] > -_SHRINKS
             and curves[METHODS[1]][-1][1] > _LEAST
-            and less(figures, METHODS[1], METHODS[0], "abs_rel"),
+            and less("abs_rel", METHODS[1], METHODS[0]),
         ),
         Claim(
             "minimum and auto-mask beat the average where things hide and move (Monodepth2)",
-            f"busy streets: AbsRel {compared(busy, 'abs_rel', 'monodepth2', 'monodepth2_average')};"
-            f" of movers {compared(busy, 'object_abs_rel', 'monodepth2', 'monodepth2_average')}",
-            less(busy, "monodepth2", "monodepth2_average", "abs_rel", "object_abs_rel"),
+            f"AbsRel {compared('abs_rel', 'monodepth2', 'monodepth2_average')};"
+            f" of movers {compared('object_abs_rel', 'monodepth2', 'monodepth2_average')}",
+            less("abs_rel", "monodepth2", "monodepth2_average"),
         ),
         Claim(
             "Insta-DM beats the rigid system on moving objects",
-            f"AbsRel of movers {compared(figures, 'object_abs_rel', 'instadm', 'instadm_rigid')};"
-            f" their motion, px {compared(figures, 'object_epe', 'instadm', 'instadm_rigid')}",
-            less(figures, "instadm", "instadm_rigid", "object_abs_rel", "object_epe"),
+            f"AbsRel of movers {compared('object_abs_rel', 'instadm', 'instadm_rigid')};"
+            f" their motion, px {compared('object_epe', 'instadm', 'instadm_rigid')}",
+            all(less(key, "instadm", "instadm_rigid") for key in ("object_abs_rel", "object_epe")),
         ),
     ]
     for key, words in (("rotation", "rotation error, degrees"), ("translation", "translation error, share")):
@@ -135,18 +128,16 @@ def judge(methods: Mapping[str, Method], figures: Figures, busy: Figures) -> lis
     return claims
 
 
-def report(out: Path, claims: Sequence[Claim], groups: Mapping[Path, Sequence[Method]]) -> str:
-    """The report as Markdown, with what the methods of each folder have trained, also written to the first folder."""
+def report(out: Path, claims: Sequence[Claim], methods: Sequence[Method]) -> str:
+    """The report as Markdown, with what each method has trained, also written to the folder."""
     from trianflow.training.compare import spent
 
     rows = [f"| {claim.text} | {claim.figures} | {'holds' if claim.holds else 'FAILS'} |" for claim in claims]
-    lines = ["| claim | figures | |", "|---|---|---|", *rows, ""]
-    for folder, methods in groups.items():
-        trained = {method.name: spent(method) for method in methods}
-        steps = ", ".join(f"{name} {x.steps} in {x.minutes:.1f} minutes" for name, x in trained.items())
-        table = (folder / "table.txt").read_text().rstrip()
-        lines += [f"{folder.name}, steps of training: {steps}.", "", "```", table, "```", ""]
-    text = "\n".join(lines)
+    table = (out / "table.txt").read_text()
+    trained = {method.name: spent(method) for method in methods}
+    steps = ", ".join(f"{name} {x.steps} in {x.minutes:.1f} minutes" for name, x in trained.items())
+    lines = ["| claim | figures | |", "|---|---|---|", *rows, "", f"Steps of training: {steps}.", ""]
+    text = "\n".join([*lines, "```", table.rstrip(), "```", ""])
     (out / "report.md").write_text(text)
     return text
 
@@ -160,25 +151,21 @@ def main() -> int:
     data = Path(os.environ.get("TRIANFLOW_DATA", ROOT.parent / "shared" / "data"))
     if not data.is_dir():
         sys.exit(f"{data}: not found; set TRIANFLOW_DATA to the folder that has the sequences")
+    files = [str(ROOT / "configs" / "compare" / f"{name}.yaml") for name in METHODS]
+    words = settings(data)
+    if not args.report:
+        code = trianflow(["compare", *files, "--minutes", str(args.minutes), "--out", str(args.out), *words])
+        if code not in (0, 1):  # a method that failed leaves the others to be looked at
+            return code
     from trianflow.training.compare import read_score
 
-    groups: dict[Path, list[Method]] = {}
-    figures: list[dict[str, dict[str, float]]] = []
-    for names, out, busy in ((METHODS, args.out, False), (BUSY, args.out / "busy", True)):
-        files = [str(ROOT / "configs" / "compare" / f"{name}.yaml") for name in names]
-        words = settings(data, busy)
-        if not args.report:
-            code = trianflow(["compare", *files, "--minutes", str(args.minutes), "--out", str(out), *words])
-            if code not in (0, 1):  # a method that failed leaves the others to be looked at
-                return code
-        groups[out] = read_methods(files, out, words)
-        scores = {method.name: read_score(method) for method in groups[out]}
-        missing = [name for name, score in scores.items() if score is None]
-        if missing:
-            sys.exit(f"{out}: not scored yet: {', '.join(missing)}")
-        figures.append({name: score.figures() for name, score in scores.items() if score is not None})
-    claims = judge({method.name: method for method in groups[args.out]}, *figures)
-    print(report(args.out, claims, groups))
+    methods = {method.name: method for method in read_methods(files, args.out, words)}
+    scores = {name: read_score(method) for name, method in methods.items()}
+    missing = [name for name, score in scores.items() if score is None]
+    if missing:
+        sys.exit(f"{args.out}: not scored yet: {', '.join(missing)}")
+    claims = judge(methods, {name: score.figures() for name, score in scores.items() if score is not None})
+    print(report(args.out, claims, list(methods.values())))
     return 0 if all(claim.holds for claim in claims) else 1
 
 

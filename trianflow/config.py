@@ -113,7 +113,10 @@ class OdometryConfig(NetworkConfig):
     )
     key_motion: float = Field(0.08, gt=0, description="displacement that makes a new key frame, share of the width")
     key_overlap: float = Field(
-        0.6, gt=0, le=1, description="share of the image, and of what is known of depth in it, that keeps a key frame"
+        0.6,
+        gt=0,
+        le=1,
+        description="share of the image, and of what its triangulated points know of depth, that keeps a key frame",
     )
     depth_noise: float = Field(0.03, gt=0, description="error of measured depth, share of the depth")
     learned_depth_noise: float = Field(0.15, gt=0, description="error of the network's depth, share of the depth")

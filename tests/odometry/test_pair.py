@@ -76,34 +76,58 @@ def test_the_inliers_of_another_motion_are_those_that_lie_on_its_epipolar_lines(
         assert float(other.view.information.abs().max()) == 0.0
 
 
-def test_what_is_carried_counts_by_what_it_knows():
-    """Of two points in the middle and two at the border that is left, these have three quarters of the information."""
-    p = torch.tensor([[100.0, 40.0], [140.0, 40.0], [4.0, 60.0], [235.0, 60.0]], dtype=torch.float64)
-    known = Structure(p, torch.full((4,), 2.0, dtype=torch.float64), torch.tensor([0.03, 0.03, 0.01, 0.01]).double())
+def structure_at(columns, sigma):
+    """Points at 10 m in the middle row."""
+    p = torch.tensor([[column, 60.0] for column in columns], dtype=torch.float64)
+    return Structure(p, torch.full((len(p),), 10.0).double().log(), torch.tensor(sigma).double().square())
+
+
+def test_what_arrives_counts_by_what_it_knows():
+    """Half of the points are at the borders, which are left, and know three times as much."""
+    known = structure_at([100, 140] * 30 + [2, 237] * 30, [0.3] * 60 + [0.3 / 3**0.5] * 60)
     pair, _ = pair_of(moved(shift=(0.0, 0.0, -1.0)), known)
-    assert pair.followed.tolist() == [True, True, False, False]
-    assert pair.carried == pytest.approx(0.25)
-    assert pair_of(moved(shift=(0.0, 0.0, -1.0)))[0].carried == 1.0
+    assert pair.followed.tolist() == [True] * 60 + [False] * 60
+    assert pair.arriving == pytest.approx(0.25)
 
 
-def test_a_sky_that_seems_to_stand_does_not_stop_the_camera():
-    """Clouds, too far away to move, believed to be near but with much doubt: most points, and none of them is right.
+def test_a_few_points_that_are_left_end_no_key_frame():
+    pair, _ = pair_of(moved(shift=(0.0, 0.0, -1.0)), structure_at([100] + [2] * 48, [0.3] * 49))
+    assert pair.followed.sum() == 1
+    assert pair.arriving == 1
 
-    To PnP, which knows nothing of doubt, they say that the camera stands. The few points that are known know better.
-    """
+
+def under_clouds(shift):
+    """Clouds, too far away to move, believed to be near but with much doubt: most points, and none of them is right."""
     generator = torch.Generator().manual_seed(0)
     clouds, stones = 900, 45
     is_cloud = torch.arange(clouds + stones) < clouds
     p, depth = torch.rand(2, clouds + stones, 2, generator=generator, dtype=torch.float64)
     p, depth = p * torch.tensor([CAMERA.width, CAMERA.height]), depth[:, 0]
-    T_ba = torch.from_numpy(moved(shift=(0.05, 0.0, -2.0)))
+    T_ba = torch.from_numpy(moved(shift=shift))
     X_a = backproject(p, torch.where(is_cloud, 5000.0, 8 + 6 * depth), CAMERA.K())
     p_b = project(transform(T_ba, X_a), CAMERA.K())
     p_b = p_b + 0.3 * torch.randn(p_b.shape, generator=generator, dtype=torch.float64)
     believed = backproject(p, torch.where(is_cloud, 15 + 20 * depth, 8 + 6 * depth), CAMERA.K())
-    known = KnownPoints(believed, p_b, torch.where(is_cloud, 1.5, 0.02).double(), "structure")
+    return KnownPoints(believed, p_b, torch.where(is_cloud, 1.5, 0.02).double(), "structure"), T_ba
+
+
+STILL, BEFORE = (torch.from_numpy(moved(shift=(0.0, 0.0, z))) for z in (0.0, -1.5))
+
+
+def test_a_sky_that_seems_to_stand_does_not_stop_the_camera():
+    """To PnP, which knows nothing of doubt, the clouds say that it does. The few points that are known know better."""
+    known, T_ba = under_clouds((0.05, 0.0, -2.0))
     solver = solver_of(Corridor([np.eye(4)]))
-    still, before = torch.eye(4, dtype=torch.float64), torch.from_numpy(moved(shift=(0.0, 0.0, -1.5)))
-    found = [solver.pose_of_known(known, None, predicted, 0.3)[:3, 3] for predicted in (still, before)]
+    found = [solver.pose_of_known(known, None, predicted, 0.3)[:3, 3] for predicted in (STILL, BEFORE)]
     assert found[0].norm() < 0.05, "then the prediction is not needed here"
     torch.testing.assert_close(found[1], T_ba[:3, 3], atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("stones_too", [True, False])
+def test_a_prediction_does_not_move_a_camera_that_stands(stones_too):
+    """Neither where some points say so, nor where all that there are say next to nothing."""
+    known, _ = under_clouds((0.0, 0.0, 0.0))
+    if not stones_too:
+        known = KnownPoints(known.X_a[:900], known.p_b[:900], known.log_sigma[:900], "structure")
+    found = solver_of(Corridor([np.eye(4)])).pose_of_known(known, None, BEFORE, 0.3)
+    assert found[:3, 3].norm() < 0.05

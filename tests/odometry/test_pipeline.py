@@ -49,11 +49,11 @@ def test_a_key_frame_ends_with_what_is_known_in_it():
         if odometry.seen.pair is None:
             continue
         pair = odometry.seen.pair
-        assert odometry.seen.advanced == (min(pair.overlap, pair.carried) < 0.6)
+        assert odometry.seen.advanced == (min(pair.overlap, pair.arriving) < CONFIG.key_overlap)
         if odometry.seen.advanced:
             ended.append(pair)
     assert len(ended) > 3
-    assert sum(pair.overlap > 0.6 for pair in ended) > len(ended) / 2
+    assert sum(pair.overlap > CONFIG.key_overlap for pair in ended) > len(ended) / 2
 
 
 def test_depth_makes_it_metric():

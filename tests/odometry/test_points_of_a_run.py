@@ -23,7 +23,7 @@ from trianflow.odometry.colmap import ColmapWriter
 from trianflow.odometry.estimators import Estimators
 from trianflow.odometry.pipeline import VisualOdometry
 from trianflow.odometry.run import Observer, OdometryRun, run_odometry
-from trianflow.odometry.step import StepStatus
+from trianflow.odometry.step import Step, StepStatus
 from trianflow.trajectory import Trajectory
 from trianflow.visualization.viewer import read_ply
 
@@ -303,6 +303,31 @@ def test_a_mesh_of_the_flow_where_there_is_no_depth(tmp_path: Path) -> None:
         off = off_the_walls(scale_of(outcome) * mesh.vertices)
         assert np.median(off) < 0.15
         assert np.quantile(off, 0.9) < 0.4
+
+
+def test_a_mesh_takes_depth_of_the_flow_only_where_none_was_measured(tmp_path: Path) -> None:
+    pytest.importorskip("open3d")
+    from trianflow.odometry.mesh import MeshWriter
+
+    frames = [frame if frame.index % 2 else replace(frame, depth=None) for frame in WORLD.frames(True)]
+    frames[0] = WORLD.frames(True)[0]
+    numbers = list[int]()  # of the key frames
+
+    class Counting(MeshWriter):
+        def observe(self, odometry: VisualOdometry, frame: Frame, step: Step) -> None:
+            super().observe(odometry, frame, step)
+            assert odometry.seen is not None
+            numbers.extend([frame.index] * odometry.seen.advanced)
+
+    config, writer = CONFIG.model_copy(update={"scale": "depth"}), Counting(tmp_path / "mesh.ply")
+    outcome = run_odometry(iter(frames), CAMERA, config, tmp_path, estimators=Estimators(WORLD), observers=[writer])
+    assert outcome.problems == []
+    of_flow = {numbers[kept.key] for kept in writer._kept if kept.of_flow}
+    assert of_flow == {number for number in numbers if frames[number].depth is None}
+    assert len(of_flow) > 3
+    off = off_the_walls(read_ply(tmp_path / "mesh.ply").vertices)
+    assert np.median(off) < 0.15
+    assert np.quantile(off, 0.9) < 0.4
 
 
 def test_a_standing_camera_makes_no_mesh(tmp_path: Path) -> None:

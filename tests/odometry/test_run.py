@@ -316,6 +316,7 @@ def test_ten_thousand_frames_in_flat_memory(tmp_path: Path) -> None:
     assert memory[number - 1] - memory[600] < 30
 
 
+@pytest.mark.data
 def test_an_open_square_under_clouds_does_not_stop_a_car(shared_data: Path) -> None:
     """It drives at an even speed; nine tenths of what can be matched are too far away to say so."""
     frames = open_frames(shared_data / "train_malaga_urban_07", start=320, end=362)

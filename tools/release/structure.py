@@ -3,9 +3,10 @@
     python tools/release/structure.py FRAMES NAME [--camera-height M] [--calib FILE] [key=value ...]
 
 Tracks FRAMES, which pack.py has packed under NAME, at full size; key=value are settings of the odometry. Every key
-frame gets a depth map: its flow to the one before, triangulated under the poses of the window, in metres by the height
-of the camera over the road, else in the unit of the trajectory. Written into the folder runs/packed/NAME_depth:
-depth/NUMBER.png, 16 bit, 256 a unit, 0 where unknown, and the images and the calibration that belong to them.
+frame but the first gets a depth map: its flow to the one before, triangulated under the poses of the window, in metres
+by the height of the camera over the road, else in the unit of the trajectory. Written into the folder
+runs/packed/NAME_depth: depth/NUMBER.png, 16 bit, 256 a unit, 0 where unknown, and the images and the calibration that
+belong to them.
 """
 
 from __future__ import annotations

@@ -31,7 +31,8 @@ _FARTHEST = 20.0
 class _Kept:
     """Where a shot lies in the file: picture, then depth; `scale` stored units make one of depth.
 
-    The unit of the depth and of its `median` is that of the trajectory, or, `of_flow`, the way to the next key frame.
+    The unit of the depth and of its `median` is that of the trajectory, or, `of_flow`, the way from the key frame
+    before.
     """
 
     key: int
@@ -47,8 +48,8 @@ class _Kept:
 class MeshWriter:
     """An observer of a run that writes a triangle mesh (PLY) of the surfaces that the depth maps see.
 
-    A key frame whose depth is neither measured nor predicted gets it from the flow to the one before. Until the poses
-    are final the depth maps wait in a temporary file, compressed: about 0.3 MB each.
+    A key frame whose depth is neither measured nor predicted, but for the first, gets it from the flow to the one
+    before. Until the poses are final the depth maps wait in a temporary file, compressed: about 0.3 MB each.
 
     Args:
         path: the file; its folder must exist.

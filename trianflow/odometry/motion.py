@@ -33,6 +33,9 @@ _ALIGNED = 0.3
 # What the structure may cost more under the pose of two-view geometry than under its own, a point, in natural units:
 # right poses stay below 0.05, and those of movers, mirrored and of the wrong plane are above 2.
 _CONTRADICTION = 0.75
+# What the pose from the predicted start must cost less than those from the others, a point. Where the camera moves, a
+# depth in doubt absorbs the noise along the epipolar line, so that any motion costs up to 0.14 less than none.
+_MUCH_BETTER = 0.2
 # A scale whose logarithm is less certain than this is replaced by the last speed.
 _MAX_SCALE_SIGMA = 0.2
 
@@ -111,8 +114,10 @@ class MotionSolver:
         )
         overlap = float((quality.consistent & (quality.visible > 0.5)).float().mean())
         p_b, followed = self.follow(structure, flow)
-        carried = structure.information(followed) / structure.information() if len(structure) else 1.0
-        return Pair(flow, matches, view, overlap, p_b, followed, carried, sigma, refiner)
+        arriving = 1.0
+        if self._structured and len(structure) >= _MIN_POINTS:
+            arriving = structure.select(followed).information() / structure.information()
+        return Pair(flow, matches, view, overlap, p_b, followed, arriving, sigma, refiner)
 
     def follow(self, structure: Structure, flow: FlowPair) -> tuple[Tensor, Tensor]:
         """Where a flow takes the points of the structure `(M, 2)`, and which of them arrive `(M,)`."""
@@ -207,20 +212,25 @@ class MotionSolver:
         Args:
             known: the points.
             two_view: a start, where its length is by the same source.
-            predicted: `(4, 4)` key frame to current camera, a start: where most points are too far away to tell a
-                translation, the consensus of PnP may be one that has none.
+            predicted: `(4, 4)` key frame to current camera, a start where there is another, to be much better than:
+                where most points are too far away to tell a translation, the consensus of PnP may be one that has
+                none; but where none of them tells, the prediction is no better than that.
             noise: of a pixel, pixels.
 
         Returns:
-            `(4, 4)`; None without a consensus.
+            `(4, 4)`; None where there is no start but the prediction.
         """
         data = (known.X_a, known.p_b, self._K, noise, known.log_sigma)
         pnp = solve_pnp(known.X_a, known.p_b, self._K, self._config.pnp_threshold)
-        starts = [pnp.T_ba, predicted] if pnp.ok else []
+        starts = [pnp.T_ba] if pnp.ok else []
         if two_view is not None and two_view.status is StepStatus.OK and two_view.scale_source == known.source:
             starts.append(two_view.T_ck)
         poses = [refine_pnp(start, *data) for start in starts]
-        return min(poses, key=lambda T_ck: pnp_cost(T_ck, *data), default=None)
+        best = min(poses, key=lambda T_ck: pnp_cost(T_ck, *data), default=None)
+        if best is None:
+            return None
+        T_ck = refine_pnp(predicted, *data)
+        return T_ck if pnp_cost(T_ck, *data) < pnp_cost(best, *data) - _MUCH_BETTER * len(known.X_a) else best
 
     def _scaled(self, pair: Pair, key: KeyFrame, structure: Structure, travelled: float, unit: float | None) -> Motion:
         """The motion of two-view geometry with the length of its translation."""

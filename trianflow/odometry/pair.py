@@ -59,7 +59,7 @@ class Pair:
         overlap: share of the key frame's pixels that are visible and consistent in b, in [0, 1].
         p_b: `(M, 2)` float64 pixels, where the flow takes the structure's points.
         followed: `(M,)` bool, which of them arrive.
-        carried: share of what the structure knows of depth that arrives with them, in [0, 1].
+        arriving: share of what the structure knows of depth that arrives with them, in [0, 1]; 1 where it is not used.
         sigma: `(N,)` standard deviations of the matches, pixels; infinite for those that are as the flow gives them.
         refiner: has brought the matches to a fraction of a pixel, and can bring others; None where the flow stands.
     """
@@ -70,7 +70,7 @@ class Pair:
     overlap: float
     p_b: Tensor
     followed: Tensor
-    carried: float
+    arriving: float
     sigma: Tensor
     refiner: Refiner | None = None
 

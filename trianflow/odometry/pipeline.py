@@ -370,5 +370,5 @@ class VisualOdometry:
             return True
         width = pair.flow.flow_ab.shape[-1]
         far = float(pair.view.motion) > self.config.key_motion * width
-        far |= min(pair.overlap, pair.carried) < self.config.key_overlap
+        far |= min(pair.overlap, pair.arriving) < self.config.key_overlap
         return far or (motion.measured and pair.near_parallax(motion.T_ck, self._K) > self.config.key_parallax * width)

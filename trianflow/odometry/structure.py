@@ -42,10 +42,9 @@ class Structure:
     def __len__(self) -> int:
         return len(self.p)
 
-    def information(self, of: Tensor | None = None) -> float:
-        """Of the scale: sum of the inverse variances of log depth, of all points or of those of the mask `(M,)`."""
-        weight = 1 / self.variance
-        return float(weight.sum() if of is None else weight[of].sum())
+    def information(self) -> float:
+        """Sum of the inverse variances of log depth."""
+        return float((1 / self.variance).sum())
 
     def points(self, K: Tensor) -> Tensor:
         """`(M, 3)` in the key frame's camera."""
