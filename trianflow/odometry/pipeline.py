@@ -222,7 +222,7 @@ class VisualOdometry:
             if motion.scale_source != "velocity" and frame.time > key.time:
                 self._speed = float(motion.T_ck[:3, 3].norm()) / (frame.time - key.time)
         self._lost = self._lost + 1 if motion.status is StepStatus.LOST else 0
-        self._advances = self._is_new_key(pair, motion)
+        self._advances = self._is_new_key(pair, key, motion)
         told: dict[str, Any] = {"scale": float(motion.T_ck[:3, 3].norm())}
         if self._advances:
             T_wc, news = self._advance(pair, key, motion, T_wc, frame.time)
@@ -360,7 +360,7 @@ class VisualOdometry:
         prepared = self._preparation.prepare(frame)
         return Guess(start, prepared, self._flow.flow(start, prepared.encoded))
 
-    def _is_new_key(self, pair: Pair, motion: Motion) -> bool:
+    def _is_new_key(self, pair: Pair, key: KeyFrame, motion: Motion) -> bool:
         """Whether the current frame is to be the next key frame."""
         if motion.status is StepStatus.LOST:
             return self._lost >= 2
@@ -370,5 +370,6 @@ class VisualOdometry:
             return True
         width = pair.flow.flow_ab.shape[-1]
         far = float(pair.view.motion) > self.config.key_motion * width
-        far |= min(pair.overlap, pair.arriving) < self.config.key_overlap
+        by_structure = self.metric.carries or key.prepared.depth is None  # how long the step is
+        far |= min(pair.overlap, pair.arriving if by_structure else 1.0) < self.config.key_overlap
         return far or (motion.measured and pair.near_parallax(motion.T_ck, self._K) > self.config.key_parallax * width)
