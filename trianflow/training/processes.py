@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -59,10 +60,13 @@ def first_on_each_machine(fabric: Fabric, work: Callable[[], T]) -> T:
 def leave(fabric: Fabric) -> None:
     """End the connection to the other processes, after the last thing done together: its threads may not outlive it.
 
-    A process that ends while they run is aborted by the C++ library.
+    A process that ends while they run is aborted by the C++ library. A thread that lets go of a tensor needs the lock of
+    the interpreter, which whoever drops the last reference to the group holds while it waits for the threads: so the
+    lock is given away for a moment first, or both may wait for ever.
     """
     if fabric.world_size > 1 and torch.distributed.is_initialized():
         torch.distributed.barrier()
+        time.sleep(0.2)
         torch.distributed.destroy_process_group()
 
 
