@@ -7,9 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from tests.pose.two_view_pairs import FAILED, K, angle_errors, check_promises, tensors
+from trianflow.config import TwoViewConfig
 from trianflow.data.synthetic.matches import random_match_scene
+from trianflow.geometry.camera import Camera
 from trianflow.geometry.epipolar import sampson_distance
 from trianflow.pose.two_view import TwoViewStatus, solve_two_view
 
@@ -93,6 +96,29 @@ def check_kind(kind: str, outliers: float, draws: int) -> None:
             if expected == TwoViewStatus.OK:
                 assert direction < 5, f"seed {seed}: {direction} degrees"
     assert not wrong, f"not {expected.name}: {wrong}"
+
+
+@pytest.mark.parametrize("seed", [0, 1, 9, 14])
+def test_clouds_over_a_slope_are_not_behind_a_plane(seed: int) -> None:
+    """A homography explains nearly all; of its two poses the wrong one is 60 degrees from the truth."""
+    rng = np.random.default_rng(seed)
+    slope, share, count = rng.uniform(15, 40), rng.uniform(0.02, 0.06), 3000
+    p_a = rng.uniform((0, 0), (800, 600), (count, 2))
+    camera = Camera(620.0, 620.0, 400.0, 300.0, 800, 600)
+    inverse = np.maximum(rng.uniform(0, 1 / 500, count), (p_a[:, 1] - rng.uniform(330, 460)) / (620 * slope))
+    inverse = np.where(rng.uniform(size=count) < share, 1 / rng.uniform(15, 60, count), inverse)
+    T_ba = np.eye(4)
+    T_ba[:3, :3] = Rotation.from_rotvec(0.003 * rng.normal(size=3)).as_matrix()
+    T_ba[:3, 3] = 0, -0.12, -0.99
+    X_b = np.concatenate([(p_a - 300 - [100, 0]) / 620, np.ones((count, 1))], 1) / inverse[:, None]
+    X_b = X_b @ T_ba[:3, :3].T + T_ba[:3, 3]
+    p_b = 620 * X_b[:, :2] / X_b[:, 2:] + [400, 300] + 0.12 * rng.normal(size=(count, 2))
+    matches = torch.from_numpy(p_a)[None], torch.from_numpy(p_b)[None]
+    view = solve_two_view(*matches, camera.K(), config=TwoViewConfig(noise_floor=0.446))
+    check_promises(view, *matches)
+    rotation, direction = angle_errors(view.T_ba[0], T_ba)
+    assert rotation < 0.2
+    assert direction < 25
 
 
 @pytest.mark.parametrize("outliers", [0.0, 0.3])

@@ -159,11 +159,13 @@ def _solve(p_a: Tensor, p_b: Tensor, K: Tensor, valid: Tensor, config: TwoViewCo
     turning = status == TwoViewStatus.ROTATION_ONLY
 
     # A plane allows two poses. What does not see the plane from its front or lies off it decides, else the smaller
-    # rotation; the doubt is half their angle where both are possible.
+    # rotation; the doubt is half their angle where both are possible. What only turns (clouds) is on every plane's
+    # horizon, and of its front nothing is known.
     flat = status == TwoViewStatus.PLANAR
     R_H, t_H, normal = problem.plane_poses(H)
-    in_front = (problem.rays(q_a) @ normal.mT > 0).mT & inlier[:, None]
-    behind = 1 - in_front.sum(-1) / inlier.sum(-1, keepdim=True).clamp_min(1)
+    shifted = homography_squared(problem.conjugate(R_H), q_a, q_b) > (3 * believed)[:, None, None].square()
+    hidden = (problem.rays(q_a) @ normal.mT <= 0).mT & shifted & inlier[:, None]
+    behind = hidden.sum(-1) / inlier.sum(-1, keepdim=True).clamp_min(1)
     cost = behind + msac(products.squared_distance(problem.fundamental(R_H, t_H)), valid, reach.square())
     turn = (torch.diagonal(R_H, dim1=-2, dim2=-1).sum(-1) / 2 - 0.5).clamp(-1, 1).arccos()
     which = (cost + _PREFER_LESS_ROTATION * turn).argmin(1)[:, None]
