@@ -60,9 +60,9 @@ def first_on_each_machine(fabric: Fabric, work: Callable[[], T]) -> T:
 def leave(fabric: Fabric) -> None:
     """End the connection to the other processes, after the last thing done together: its threads may not outlive it.
 
-    A process that ends while they run is aborted by the C++ library. A thread that lets go of a tensor needs the lock of
-    the interpreter, which whoever drops the last reference to the group holds while it waits for the threads: so the
-    lock is given away for a moment first, or both may wait for ever.
+    A process that ends while they run is aborted by the C++ library. A thread that lets go of a tensor needs the
+    interpreter's lock, which is held where the last reference to the group ends and waits for the threads: so the lock
+    is given away for a moment first, or both may wait for ever.
     """
     if fabric.world_size > 1 and torch.distributed.is_initialized():
         torch.distributed.barrier()
