@@ -93,7 +93,9 @@ class WindowConfig(Settings):
 class OdometryConfig(NetworkConfig):
     """Frames to trajectory."""
 
-    flow: Literal["dis", "pwc"] = Field("dis", description="optical flow: OpenCV's DIS, or the network")
+    flow: Literal["dis", "pwc", "pwc+dis"] = Field(
+        "dis", description="optical flow: OpenCV's DIS, the network, or the network's carried on by DIS"
+    )
     flow_preset: Literal["ultrafast", "fast", "medium"] = Field("medium", description="effort of DIS")
     matches: MatchConfig = MatchConfig()
     two_view: TwoViewConfig = TwoViewConfig()

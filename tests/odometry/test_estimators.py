@@ -16,6 +16,7 @@ from trianflow.errors import UsageError
 from trianflow.flow.dis import DISFlow
 from trianflow.flow.learned import LearnedFlow
 from trianflow.flow.pwc import PWCNet
+from trianflow.flow.refined import RefinedFlow
 from trianflow.geometry.camera import Camera
 from trianflow.odometry.estimators import Estimators
 from trianflow.odometry.pipeline import VisualOdometry
@@ -44,6 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"scale": "depth", "camera_height": 1.65, "weights": "none"}, False, (DISFlow, None)),
         ({"scale": "depth", "speed": "speed.txt", "window": {"frames": 0}}, False, (DISFlow, LearnedDepth)),
         ({"flow": "pwc"}, False, (LearnedFlow, None)),
+        ({"flow": "pwc+dis"}, False, (RefinedFlow, None)),
         ({"flow": "pwc", "scale": "depth"}, True, (LearnedFlow, None)),
         ({"flow": "pwc", "scale": "depth"}, False, (LearnedFlow, LearnedDepth)),
     ],
@@ -52,7 +54,7 @@ def test_what_is_asked_for(folder: Path, settings: dict[str, str], measured: boo
     config = OdometryConfig(**{"weights": str(folder / "both.safetensors"), "device": "cpu", **settings})
     found = Estimators.of(config, measured)
     assert (type(found.flow), found.depth and type(found.depth)) == kinds
-    networks = {name for name, kind in zip(("flow", "depth"), kinds) if kind in (LearnedFlow, LearnedDepth)}
+    networks = {name for name, kind in zip(("flow", "depth"), kinds) if kind not in (DISFlow, None)}
     assert set(found.facts()) == networks
 
 

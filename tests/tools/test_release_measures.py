@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -185,20 +184,3 @@ def test_depth_is_scaled_by_image_and_the_spread_is_that_of_the_scales(measures:
     assert found["d1"] == 1
     scales = 1 / np.array([0.5, 0.75, middle])
     assert found["spread"] == pytest.approx(scales.std() / np.median(scales), rel=1e-3)
-
-
-@pytest.mark.parametrize("step", ["dis", "variational"])
-def test_a_classical_step_sharpens_a_rough_flow(
-    beside: Callable[[str], ModuleType], street: tuple[Path, dict[bytes, FlowPair]], step: str
-) -> None:
-    refined = beside("refined")
-    _, flows = street
-    (data, known), (other, _) = list(flows.items())
-    a, b = (np.frombuffer(raw, np.uint8).reshape(CAMERA.height, CAMERA.width, 3) for raw in (data, other))
-    rough = {data: FlowPair(known.flow_ab + 0.8, known.flow_ba + 0.8)}
-    estimator = refined.RefinedFlow(KnownFlow(rough), step)
-    found = estimator.flow(estimator.encode(a), estimator.encode(b)).flow_ab
-    assert found.shape == known.flow_ab.shape
-    middle = (slice(None), slice(None), slice(20, -20), slice(30, -30))
-    error = (found - known.flow_ab)[middle].norm(dim=1).median()
-    assert float(error) < 0.8 * 0.8 * math.sqrt(2)

@@ -1,11 +1,10 @@
 """Print what bundled weights have to show, flow beside OpenCV's DIS; what was measured before is not measured again.
 
-    python tools/release/evaluate.py [WEIGHTS ...] [--quick] [--log NAME] [--rows dis pwc refined ...]
+    python tools/release/evaluate.py [WEIGHTS ...] [--quick] [--log NAME] [--rows dis pwc pwc+dis ...]
 
 WEIGHTS are names of bundled weights or .safetensors files (default: `default`). Rows: `dis`, preset medium; `pwc`, the
-network at the size of its training; `refined`, the same carried on by DIS; `variational`, by its variational step
-alone; and with 832 behind them these three with the network at 832x256. --quick takes a small subset. --log appends the
-rows to LOG.md beside this file.
+network at the size of its training; `pwc+dis`, the same carried on by DIS; and with 832 behind them these two with the
+network at 832x256. --quick takes a small subset. --log appends the rows to LOG.md beside this file.
 """
 
 from __future__ import annotations
@@ -22,20 +21,18 @@ from pathlib import Path
 from typing import Any
 
 from measures import Figures, depth_parts, flow_parts
-from refined import RefinedFlow
 
-from trianflow.config import NetworkConfig
+from trianflow.config import NetworkConfig, OdometryConfig
 from trianflow.evaluation.table import Column, Row, Table
 from trianflow.files import replacing
-from trianflow.flow.dis import DISFlow
 from trianflow.flow.interface import FlowEstimator
-from trianflow.odometry.estimators import learned_depth, learned_flow
+from trianflow.odometry.estimators import flow_of, learned_depth
 from trianflow.weights import load_weights
 
 HERE = Path(__file__).resolve().parent
 LOG = HERE / "LOG.md"
 STATE = Path("runs/evaluation")
-ROWS = ("dis", *(f"{row}{size}" for size in ("", "832") for row in ("pwc", "refined", "variational")))
+ROWS = ("dis", *(f"{row}{size}" for size in ("", "832") for row in ("pwc", "pwc+dis")))
 _LARGE = (832, 256)
 _MOTIONS = ("07/1", "06/1", "06/2", "06/3", "01/1", "01/2", "01/3")
 _LOG_HEAD = """# Figures of the weights as they were trained
@@ -55,13 +52,9 @@ _FLOW = [
 
 def estimator_of(row: str, weights: str) -> FlowEstimator:
     """The flow of a row."""
-    if row == "dis":
-        return DISFlow("medium")
     kind = row.removesuffix("832")
-    network = learned_flow(NetworkConfig(weights=weights, network_size=None if kind == row else _LARGE))
-    if kind == "pwc":
-        return network
-    return RefinedFlow(network, "dis" if kind == "refined" else "variational")
+    size = None if kind == row else _LARGE
+    return flow_of(OdometryConfig.model_validate({"flow": kind, "weights": weights, "network_size": size}))
 
 
 def measured(parts: Mapping[str, Callable[[], Figures]], file: Path) -> dict[str, Figures]:
@@ -134,7 +127,7 @@ def main() -> None:
     parser.add_argument("weights", nargs="*", default=["default"])
     parser.add_argument("--quick", action="store_true", help="a small subset, for a first look")
     parser.add_argument("--log", metavar="NAME", help="append the rows to LOG.md under this name")
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=["dis", "pwc", "refined"])
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=["dis", "pwc", "pwc+dis"])
     data = HERE.parents[2] / "shared" / "data"
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("TRIANFLOW_DATA", data)))
     args = parser.parse_args()

@@ -50,7 +50,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     group.add_argument("second", metavar="B", nargs="?", default=None, help="image of the same size")
     add_selection_arguments(group)
     method = parser.add_argument_group("method")
-    method.add_argument("--method", choices=["pwc", "dis"], default="pwc", help="the network (pwc) or OpenCV's DIS")
+    method.add_argument(
+        "--method",
+        choices=["pwc", "dis", "pwc+dis"],
+        default="pwc",
+        help="the network (pwc), OpenCV's DIS, or the network's flow carried on by DIS",
+    )
     add_network_arguments(method)
     output = parser.add_argument_group("output")
     output.add_argument(

@@ -78,7 +78,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preset", choices=["accurate", "fast"], default="accurate", help="settings to begin with (accurate)"
     )
     method.add_argument(
-        "--flow", default=None, metavar="NAME", help="optical flow: dis (OpenCV, the default) or pwc (the network)"
+        "--flow",
+        default=None,
+        metavar="NAME",
+        help="optical flow: dis (OpenCV, the default), pwc (the network) or pwc+dis (the network, carried on by DIS)",
     )
     add_network_arguments(method)
     method.add_argument(

@@ -8,6 +8,7 @@ from typing import Literal
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from trianflow.flow.interface import FlowPair
 
@@ -19,9 +20,10 @@ class DISFlow:
 
     Args:
         preset: OpenCV's speed presets; `medium` refines by variational steps at full resolution.
+        coarsest: halvings of the size at which the search begins; by default as many as the image allows.
     """
 
-    def __init__(self, preset: Preset = "medium") -> None:
+    def __init__(self, preset: Preset = "medium", coarsest: int | None = None) -> None:
         presets = {
             "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
             "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
@@ -32,18 +34,27 @@ class DISFlow:
         # An object holds the buffers of its last call: one for each direction.
         self._forward = cv2.DISOpticalFlow.create(presets[preset])
         self._backward = cv2.DISOpticalFlow.create(presets[preset])
+        if coarsest is not None:
+            self._forward.setCoarsestScale(coarsest)
+            self._backward.setCoarsestScale(coarsest)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="dis")
 
     def encode(self, image: np.ndarray) -> np.ndarray:
         """The grey image, `(H, W)` uint8."""
         return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
 
-    def flow(self, a: np.ndarray, b: np.ndarray) -> FlowPair:
-        """Flow between two grey images of equal size."""
+    def flow(self, a: np.ndarray, b: np.ndarray, start: FlowPair | None = None) -> FlowPair:
+        """Flow between two grey images of equal size, from no motion or from a flow that is nearly right."""
         if a.shape != b.shape:
             raise ValueError(f"flow needs images of one size, got {a.shape[::-1]} and {b.shape[::-1]}")
         # Handed in of another size than the images, the initial flow is only a place for the result.
         empty = np.empty((1, 1, 2), np.float32)
-        backward = self._pool.submit(lambda: self._backward.calc(b, a, empty))
-        flow_ab = self._forward.calc(a, b, empty)
+        first, second = (empty, empty) if start is None else (_array(start.flow_ab), _array(start.flow_ba))
+        backward = self._pool.submit(lambda: self._backward.calc(b, a, second))
+        flow_ab = self._forward.calc(a, b, first)
         return FlowPair(*(torch.from_numpy(f).permute(2, 0, 1)[None] for f in (flow_ab, backward.result())))
+
+
+def _array(flow: Tensor) -> np.ndarray:
+    """`(1, 2, H, W)` as `(H, W, 2)`, a copy, as OpenCV writes its result there."""
+    return flow[0].permute(1, 2, 0).contiguous().clone().numpy()

@@ -12,6 +12,7 @@ from trianflow.errors import UsageError
 from trianflow.flow.dis import DISFlow
 from trianflow.flow.interface import FlowEstimator
 from trianflow.flow.learned import LearnedFlow
+from trianflow.flow.refined import RefinedFlow
 from trianflow.inference import THREADS, size_of
 from trianflow.pose.learned import LearnedPose, PoseEstimator
 from trianflow.weights import Weights, load_weights
@@ -32,6 +33,14 @@ def learned_flow(config: NetworkConfig, weights: Weights | None = None) -> Learn
     if weights.flow is None:
         raise UsageError(f"the weights '{config.weights}' hold no flow network; take --weights FILE with one")
     return LearnedFlow(weights.flow, config.device, size_of(weights.card), config.network_size)
+
+
+def flow_of(config: OdometryConfig, weights: Weights | None = None) -> FlowEstimator:
+    """The flow that a configuration names; arguments and errors as of `learned_flow`."""
+    if config.flow == "dis":
+        return DISFlow(config.flow_preset)
+    network = learned_flow(config, weights)
+    return network if config.flow == "pwc" else RefinedFlow(network, config.flow_preset)
 
 
 def learned_depth(config: NetworkConfig, weights: Weights | None = None) -> LearnedDepth:
@@ -78,8 +87,8 @@ class Estimators:
         """What a configuration asks for.
 
         Args:
-            config: networks are loaded for the flow `pwc`, the pose `posenet`, and for the scale `depth` without
-                measured depth, as far as `wants_network_depth`.
+            config: networks are loaded for the flows `pwc` and `pwc+dis`, the pose `posenet`, and for the scale `depth`
+                without measured depth, as far as `wants_network_depth`.
             measured_depth: whether the frames carry depth.
 
         Raises:
@@ -88,14 +97,14 @@ class Estimators:
         wants_depth = wants_network_depth(config) and not measured_depth
         needs = "--scale depth without --depth DIR" if wants_depth else ""
         needs = "pose by a network" if config.pose == "posenet" else needs
-        needs = "flow by pwc" if config.flow == "pwc" else needs
+        needs = needs if config.flow == "dis" else f"flow by {config.flow}"
         weights = None
         if needs:
             try:
                 weights = load_weights(config.weights)
             except UsageError as error:
                 raise UsageError(f"{needs} needs weights (--weights): {error}") from None
-        flow = learned_flow(config, weights) if config.flow == "pwc" else DISFlow(config.flow_preset)
+        flow = flow_of(config, weights)
         depth = learned_depth(config, weights) if wants_depth else None
         return cls(flow, depth, learned_pose(config, weights) if config.pose == "posenet" else None)
 
@@ -113,12 +122,13 @@ class Estimators:
         if loaded.depth is not None:
             changes["scale"] = "depth"
         config = config.model_copy(update=changes)
-        flow = learned_flow(config, loaded) if config.flow == "pwc" else DISFlow(config.flow_preset)
+        flow = flow_of(config, loaded)
         return config, cls(flow, None if loaded.depth is None else learned_depth(config, loaded))
 
     def facts(self) -> dict[str, Any]:
         """Which networks there are, and how they run: for the report."""
-        networks = {"flow": self.flow, "depth": self.depth, "pose": self.pose}
+        flow = self.flow.network if isinstance(self.flow, RefinedFlow) else self.flow
+        networks = {"flow": flow, "depth": self.depth, "pose": self.pose}
         return {
             name: {"device": str(n.device), "precision": str(n.dtype).removeprefix("torch."), "threads": THREADS}
             for name, n in networks.items()
