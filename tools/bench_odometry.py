@@ -15,7 +15,7 @@ The real sequences need the data folder (TRIANFLOW_DATA, or ../shared/data besid
 non-commercially. Variants: `front` each pair by itself with a carried structure; `window` key frames adjusted
 together, the default; `height` the same in metres by the camera's height over the road, no scale aligned; `speed` in
 metres by the car's speed, which is that of the true poses; `depth` measured depth alone; `fused` measured depth and
-window. Where metres do not come, t_err and ATE are left out. Published systems: no trajectory at hand is of the frames
+window; and, only where --variant asks for them, `pwc` and `pwc+dis`: `window` with the flow of the bundled weights. Where metres do not come, t_err and ATE are left out. Published systems: no trajectory at hand is of the frames
 that we have; theirs of whole sequences are cut into pieces as long as our longest.
 """
 
@@ -34,7 +34,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from odometry_cells import ALIGNMENT, DRIVES, PUBLISHED, SEQUENCES, Cell, Figures, figures_of, published_pieces
+from odometry_cells import ALIGNMENT, DRIVES, LEARNED, PUBLISHED, SEQUENCES, Cell, Figures, figures_of, published_pieces
 from odometry_claims import Claim, claims_of_drives, claims_of_sequences
 from odometry_cost import cost_of_metrics, cost_of_window
 
@@ -100,9 +100,8 @@ def cells(args: argparse.Namespace) -> list[Cell]:
             variants, seeds, frames = DRIVES[name], args.drives, args.frames
         else:
             continue
-        for variant in variants:
-            if variant in (args.variant or variants):
-                found += [Cell(name, variant, seed, args.preset, frames) for seed in range(seeds)]
+        for variant in [v for v in (*variants, *LEARNED) if v in args.variant] if args.variant else variants:
+            found += [Cell(name, variant, seed, args.preset, frames) for seed in range(seeds)]
     return found
 
 

@@ -25,11 +25,15 @@ from trianflow.odometry.loops import Closed
 from trianflow.odometry.preparation import with_next
 from trianflow.odometry.report import GUESSED
 from trianflow.trajectory import Trajectory
+from trianflow.weights import load_weights
 
 Figures = dict[str, float | None]
 
 ALIGNMENT = {"front": "sim3", "window": "sim3", "height": "se3", "speed": "se3", "depth": "se3", "fused": "se3"}
+LEARNED = ("pwc", "pwc+dis")
+ALIGNMENT |= dict.fromkeys(LEARNED, "sim3")
 WORDS = {"front": ["window.frames=0"], "height": ["camera_height=1.65"], "fused": ["scale=depth"]}
+WORDS |= {name: [f"flow={name}"] for name in LEARNED}
 DRIVE = trianflow.Camera(256.0, 256.0, 255.5, 127.5, 512, 256)
 
 
@@ -97,6 +101,8 @@ class Cell:
         """Where the figures are kept: under another name with other settings, other code or other libraries."""
         told = [dataclasses.asdict(self), self.config().model_dump(mode="json"), _code()]
         told += [np.__version__, torch.__version__, cv2.__version__]
+        if self.variant in LEARNED:
+            told.append(load_weights(self.config().weights).card["sha256"])
         mark = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
         return out / f"{self.sequence.replace('/', '-')}_{self.variant}_{self.seed}_{mark}.json"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,11 +109,32 @@ def test_variants(cells):
     assert configs["front"].window.frames == 0
     assert configs["height"].camera_height == 1.65
     assert configs["fused"].scale == "depth"
+    assert [configs[name].flow for name in cells.LEARNED] == ["pwc", "pwc+dis"]
     assert {config.seed for config in configs.values()} == {3}
     assert cells.Cell("07", "speed", 0).config(Path("v.txt")).speed == "v.txt"
     assert cells.Cell("loop", "window", 4).config().loops
     assert cells.Cell("loop", "window", 4).config().seed == 0
     assert not cells.Cell("open", "front", 0).config().loops
+
+
+def test_other_weights_are_another_run(cells, tmp_path, monkeypatch):
+    learned, plain = cells.Cell("07", "pwc", 0), cells.Cell("07", "window", 0)
+    before = learned.file(tmp_path), plain.file(tmp_path)
+    load = cells.load_weights
+    monkeypatch.setattr(cells, "load_weights", lambda name: replace(load(name), card={"sha256": "other"}))
+    assert learned.file(tmp_path) != before[0]
+    assert plain.file(tmp_path) == before[1]
+
+
+def test_learned_variants_only_where_they_are_asked_for(tool, monkeypatch):
+    bench = tool("bench_odometry")
+
+    def variants(*words):
+        monkeypatch.setattr(sys, "argv", ["bench_odometry.py", "tum", "--data", ".", "--seeds", "1", *words])
+        return [cell.variant for cell in bench.cells(bench.arguments())]
+
+    assert variants() == ["front", "window", "depth", "fused"]
+    assert variants("--variant", "pwc+dis", "window", "speed") == ["window", "pwc+dis"]
 
 
 @pytest.mark.slow
