@@ -8,7 +8,7 @@ import json
 import re
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -156,3 +156,27 @@ def test_a_run_is_taken_up_where_the_earlier_ones_are_not(tmp_path: Path, monkey
     with pytest.raises(KeyboardInterrupt):
         train.slices(1.0, [])
     assert taken == ["2_flow_truth"]
+
+
+def test_a_run_that_cannot_begin_does_not_take_the_one_before_it_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flow: PWCNet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = tool("train")
+
+    class Trained:
+        def __init__(self, config: TrainConfig, out: Path, minutes: float) -> None:
+            if out.name != "1_flow_small":
+                raise TrianflowError("no data")
+            out.mkdir()
+            save_weights(out / "flow.safetensors", flow, None, {})
+
+        def run(self) -> SimpleNamespace:
+            return SimpleNamespace(steps=3, finished=True)
+
+    monkeypatch.setattr(train, "Trainer", Trained)
+    monkeypatch.setattr(train, "WORK", tmp_path)
+    assert train.slices(1.0, []) == tmp_path / "1_flow_small.safetensors"
+    assert capsys.readouterr().err == "2_flow_truth: no data\n"
+    with pytest.raises(SystemExit) as stopped:
+        train.slices(1.0, [])
+    assert stopped.value.code == 1

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from trianflow.config import load_settings
+from trianflow.errors import TrianflowError
 from trianflow.training.checkpoint import Checkpoint
 from trianflow.training.config import TrainConfig
 from trianflow.training.loop import Trainer
@@ -40,7 +41,13 @@ def slices(minutes: float, overrides: list[str], first: str = "") -> Path | None
             continue
         if left < LEAST:
             break
-        outcome = Trainer(load_settings(TrainConfig(), file, overrides), out, minutes=left).run()
+        try:
+            outcome = Trainer(load_settings(TrainConfig(), file, overrides), out, minutes=left).run()
+        except TrianflowError as error:  # what was trained before it is still to be told and cut into pieces
+            print(f"{file.stem}: {error}", file=sys.stderr)
+            if newest is None:
+                sys.exit(1)
+            break
         weights = load_weights(max(out.glob("*.safetensors"), key=lambda path: path.stat().st_mtime))
         newest = WORK / f"{file.stem}.safetensors"
         save_weights(newest, weights.flow, weights.depth, weights.card | {"name": file.stem}, torch.float16)
