@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from trianflow.data.synthetic.world import random_pairs
@@ -20,9 +21,10 @@ def test_every_bundled_file_is_that_of_the_manifest() -> None:
 
 
 @torch.no_grad()
-def test_default_flow_halves_the_error_of_no_flow_on_new_scenes() -> None:
+@pytest.mark.parametrize("name", ["default", "driving"])
+def test_flow_halves_the_error_of_no_flow_on_new_scenes(name: str) -> None:
     pairs = random_pairs(12, 128, 256, seed=31337)
-    network = load_weights("default").rgb().flow
+    network = load_weights(name).rgb().flow
     assert network is not None
     flow = network(pairs.image_a, pairs.image_b, levels=1)[0]
     seen = pairs.visible_a > 0.5

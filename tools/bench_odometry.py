@@ -15,7 +15,7 @@ The real sequences need the data folder (TRIANFLOW_DATA, or ../shared/data besid
 non-commercially. Variants: `front` each pair by itself with a carried structure; `window` key frames adjusted
 together, the default; `height` the same in metres by the camera's height over the road, no scale aligned; `speed` in
 metres by the car's speed, which is that of the true poses; `depth` measured depth alone; `fused` measured depth and
-window; and, only where --variant asks for them, `pwc` and `pwc+dis`: `window` with the flow of the bundled weights.
+window; and, only where --variant asks for them, `pwc` and `pwc+dis`: `window` with the flow of the weights `driving`.
 Where metres do not come, t_err and ATE are left out. Published systems: no trajectory at hand is of the frames that we
 have; theirs of whole sequences are cut into pieces as long as our longest.
 """

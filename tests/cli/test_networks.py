@@ -267,7 +267,7 @@ def test_odometry_refuses_before_anything_is_written(
         (["--flow", "pwc"], "flow by pwc needs weights (--weights): no bundled weights are called 'default'"),
         (["--scale", "depth"], "--scale depth without --depth DIR needs weights (--weights): no bundled"),
         (["--scale", "depth", "--weights", folder / "flow.safetensors"], "hold no depth network"),
-        (["--flow", "raft"], "flow: 'raft' is unknown; take 'dis' or 'pwc'"),
+        (["--flow", "raft"], "flow: 'raft' is unknown; take 'dis', 'pwc' or 'pwc+dis'"),
     ):
         result = trianflow("vo", "images", "--out", "result", *words)
         assert (result.code, result.out) == (2, "")
