@@ -96,6 +96,11 @@ def test_exact_flow_has_no_errors_and_half_of_it_has(
     assert exact["rot"] < 0.01
     assert exact["dir"] < 0.1
     assert exact["near"] > 0.99
+    waves = 0.5 * torch.sin(torch.arange(CAMERA.width) / 20)
+    off = {image: FlowPair(f.flow_ab + waves, f.flow_ba - waves) for image, f in flows.items()}
+    mended = measures.motion_figures(KnownFlow(off), data, measures.Sequence(SEQUENCE, 1))
+    assert mended["fine_dir"] < mended["dir"] / 2
+    assert mended["fine_rot"] < mended["rot"] / 2
     still = measures.motion_figures(KnownFlow(flows, 0.0), data, measures.Sequence(SEQUENCE, 1))
     assert still["dir"] == 90
     lower = {
@@ -130,11 +135,13 @@ def test_what_is_known_is_not_measured_again(evaluate: ModuleType, tmp_path: Pat
 
 
 def test_cells_of_flow(evaluate: ModuleType) -> None:
-    figures = {name: {"rot": 0.0271, "dir": 0.333, "near": 0.641} for name in evaluate._MOTIONS}
+    motion = {"rot": 0.0271, "dir": 0.333, "near": 0.641, "fine_rot": 0.0214, "fine_dir": 0.256}
+    figures = dict.fromkeys(evaluate._MOTIONS, motion)
     figures |= {"kitti2015": {"epe": 7.0, "outliers": 21.04}, "rubberwhale": {"epe": 0.2}, "synthetic": {"epe": 1.0}}
     cells = evaluate.flow_cells(figures)
     assert cells[0] == "0.027/0.33/64"
     assert cells[-4:] == ["7.00", "21.0", "0.200", "1.00"]
+    assert evaluate.fine_cells(figures)[-5:] == ["0.021/0.26", *4 * ["-"]]
 
 
 def test_the_log_has_a_table_for_flow_and_one_for_depth(evaluate: ModuleType, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@
 
 WEIGHTS are names of bundled weights or .safetensors files (default: `default`). Rows: `dis`, preset medium; `pwc`, the
 network at the size of its training; `pwc+dis`, the same carried on by DIS; and with 832 behind them these two with the
-network at 832x256. --quick takes a small subset. --log appends the rows to LOG.md beside this file.
+network at 832x256. Under each stand the motions by the same flow where its matches are brought to a fraction of a pixel
+(`matches.refine`, as the odometry does). --quick takes a small subset. --log appends the rows to LOG.md beside it.
 """
 
 from __future__ import annotations
@@ -81,6 +82,12 @@ def flow_cells(figures: Mapping[str, Figures]) -> list[str]:
     return cells
 
 
+def fine_cells(figures: Mapping[str, Figures]) -> list[str]:
+    """What stands in the row below it: rotation °/direction ° of refined matches."""
+    cells = [f"{f['fine_rot']:.3f}/{f['fine_dir']:.2f}" for f in (figures[name] for name in _MOTIONS)]
+    return cells + ["-"] * (len(_FLOW) - len(_MOTIONS))
+
+
 def depth_table(rows: Mapping[str, Mapping[str, Figures]]) -> str:
     """Depth by data and weights."""
     columns = [Column("abs_rel", "AbsRel"), Column("d1", "<1.25"), Column("spread", "spread of scale")]
@@ -147,11 +154,12 @@ def main() -> None:
             mark = "dis" if row == "dis" else f"{row}-{digest}"
             file = STATE / f"{mark}-{kind}.json"
             parts = flow_parts(estimator_of(row, weights), args.data, Path("runs/cache/release"), args.quick)
-            cells = flow_cells(measured(parts, file))
-            table.append([row if row == "dis" else f"{row}, {loaded.name}", *cells])
-            if args.log:
-                named = dict(zip((column.title for column in _FLOW), cells))
-                append(LOG, args.log, f"{row} {kind}", ["-"] * 3 if row == "dis" else facts, named)
+            figures = measured(parts, file)
+            for mark, cells in (("", flow_cells(figures)), (", matches refined", fine_cells(figures))):
+                table.append([f"{row}{mark}" if row == "dis" else f"{row}, {loaded.name}{mark}", *cells])
+                if args.log:
+                    named = dict(zip((column.title for column in _FLOW), cells))
+                    append(LOG, args.log, f"{row}{mark} {kind}", ["-"] * 3 if row == "dis" else facts, named)
         if loaded.depth is not None:
             network = learned_depth(NetworkConfig(weights=weights))
             parts = depth_parts(network, weights, args.data, args.quick)

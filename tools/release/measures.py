@@ -22,15 +22,15 @@ from trianflow.evaluation.depth import depth_errors
 from trianflow.evaluation.flow import error_maps, group_errors
 from trianflow.evaluation.odometry import evaluate_odometry
 from trianflow.evaluation.pose_errors import pair_errors
-from trianflow.flow.interface import FlowEstimator, FlowPair
-from trianflow.flow.matches import select_matches
-from trianflow.flow.occlusion import flow_quality
+from trianflow.flow.interface import FlowEstimator
+from trianflow.flow.refinement import Refiner, smoothed
 from trianflow.geometry.camera import invert_pose
 from trianflow.geometry.epipolar import fundamental_from_essential, skew
 from trianflow.losses.geometry import epipolar_distance_map
 from trianflow.odometry.estimators import Estimators
+from trianflow.odometry.motion import compare_views
 from trianflow.odometry.run import run_odometry
-from trianflow.pose.two_view import TwoViewStatus, solve_two_view
+from trianflow.pose.two_view import TwoViewStatus
 from trianflow.trajectory import Trajectory
 
 Figures = dict[str, float]
@@ -56,16 +56,18 @@ def motion_figures(estimator: FlowEstimator, data: Path, sequence: Sequence) -> 
     """Median errors of two-view geometry, as the odometry solves it, and how near the flow comes to the truth.
 
     Returns:
-        `rot`, `dir`: median errors in degrees, a pair without a pose counts as 90 in direction; `near`: share of all
+        `rot`, `dir`: median errors in degrees of matches as the flow gives them, a pair without a pose counts as 90 in
+        direction; `fine_rot`, `fine_dir`: the same of matches brought to a fraction of a pixel; `near`: share of all
         pixels that land within 1 px of their true epipolar line.
     """
     folder = data / sequence.folder
     frames = open_frames(folder)
     camera, _ = fit_to_image(read_calibration(folder / "calib.yaml"), *frames.first_image_size())
-    K = camera.K()[None]
+    K, config = camera.K(), OdometryConfig()
     T_wc = torch.from_numpy(Trajectory.load(folder / "poses.txt").T_wc)
     images = [frame.image for frame in frames]
-    rotation, direction, near = [], [], []
+    smooth = [smoothed(image) for image in images if image is not None]
+    found: dict[str, list[float]] = {name: [] for name in ("rot", "dir", "fine_rot", "fine_dir", "near")}
     for a in range(0, len(images) - sequence.stride, sequence.every):
         b = a + sequence.stride
         first, second = images[a], images[b]
@@ -73,28 +75,19 @@ def motion_figures(estimator: FlowEstimator, data: Path, sequence: Sequence) -> 
         assert second is not None
         flow = estimator.flow(estimator.encode(first), estimator.encode(second))
         T_ba = invert_pose(T_wc[b]) @ T_wc[a]
-        found, solved = _pose(flow, K)
-        # pair_errors takes camera-to-world poses, here of a as the world
-        true, estimated = (np.stack([np.eye(4), invert_pose(T).numpy()]) for T in (T_ba, found))
-        turned, off = pair_errors(true, estimated)
-        rotation.append(turned[0])
+        for mark, refiner in (("", None), ("fine_", Refiner(smooth[a], smooth[b], flow.flow_ab))):
+            pair = compare_views(flow, K, config, refiner)
+            # pair_errors takes camera-to-world poses, here of a as the world
+            true, estimated = (np.stack([np.eye(4), invert_pose(T).numpy()]) for T in (T_ba, pair.view.T_ba[0]))
+            turned, off = pair_errors(true, estimated)
+            found[f"{mark}rot"].append(turned[0])
+            if len(off):
+                found[f"{mark}dir"].append(off[0] if pair.status is TwoViewStatus.OK else 90.0)
         if len(off):
-            direction.append(off[0] if solved else 90.0)
-            F_ba = fundamental_from_essential(skew(T_ba[:3, 3]) @ T_ba[:3, :3], K[0], K[0])
+            F_ba = fundamental_from_essential(skew(T_ba[:3, 3]) @ T_ba[:3, :3], K, K)
             F_ba = (F_ba / F_ba.norm()).float()[None]
-            near.append(float((epipolar_distance_map(flow.flow_ab, F_ba, 1e-12) < _NEAR).float().mean()))
-    return {"rot": float(np.median(rotation)), "dir": float(np.median(direction)), "near": float(np.mean(near))}
-
-
-def _pose(flow: FlowPair, K: torch.Tensor) -> tuple[torch.Tensor, bool]:
-    """The pose `(4, 4)` with a translation of unit length, and whether there is one."""
-    config = OdometryConfig()
-    how = config.matches
-    stride = how.stride_for(*flow.flow_ab.shape[-2:])
-    score = flow_quality(flow, how.alpha, how.beta, stride).score
-    matches = select_matches(flow.flow_ab, score, how.count, how.ratio, how.cell, stride, config.seed)
-    view = solve_two_view(matches.p_a.double(), matches.p_b.double(), K, matches.valid, config.two_view, config.seed)
-    return view.T_ba[0], int(view.status) == TwoViewStatus.OK
+            found["near"].append(float((epipolar_distance_map(flow.flow_ab, F_ba, 1e-12) < _NEAR).float().mean()))
+    return {name: float(np.mean(x) if name == "near" else np.median(x)) for name, x in found.items()}
 
 
 def pair_figures(estimator: FlowEstimator, folder: Path) -> Figures:

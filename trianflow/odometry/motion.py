@@ -52,6 +52,39 @@ def depth_at(depth: np.ndarray, p: Tensor) -> Tensor:
     return torch.where(found > 0, found, torch.nan)
 
 
+def compare_views(flow: FlowPair, K: Tensor, config: OdometryConfig, refiner: Refiner | None = None) -> Pair:
+    """Matches and two-view geometry of two images alone, B = 1.
+
+    Where enough matches can be refined, these alone count; else all as the flow gives them.
+
+    Args:
+        flow: between the images.
+        K: `(3, 3)` float64 intrinsics.
+        config: of matches and two-view geometry.
+        refiner: between the same images.
+
+    Returns:
+        The pair, without any points known before.
+    """
+    settings = config.matches
+    stride = settings.stride_for(*flow.flow_ab.shape[-2:])
+    quality = flow_quality(flow, settings.alpha, settings.beta, stride)
+    matches = select_matches(
+        flow.flow_ab, quality.score, settings.count, settings.ratio, settings.cell, stride, config.seed
+    )
+    sigma = torch.full((matches.valid.shape[1],), torch.inf, dtype=torch.float64)
+    if refiner is not None:
+        p_b, sigma = refiner(matches.p_a[0], matches.p_b[0])
+        aligned = matches.valid & sigma.isfinite()
+        if int(aligned.sum()) < _ALIGNED * int(matches.valid.sum()):
+            refiner, sigma = None, torch.full_like(sigma, torch.inf)
+        else:
+            matches = replace(matches, p_b=p_b[None], valid=aligned)
+    view = solve_two_view(matches.p_a.double(), matches.p_b.double(), K, matches.valid, config.two_view, config.seed)
+    overlap = float((quality.consistent & (quality.visible > 0.5)).float().mean())
+    return Pair(flow, matches, view, overlap, sigma, refiner)
+
+
 class MotionSolver:
     """The motion since the key frame, with its length.
 
@@ -80,44 +113,13 @@ class MotionSolver:
         return self.carries or self._config.scale in ("auto", "structure")
 
     def compare(self, flow: FlowPair, structure: Structure, refiner: Refiner | None = None) -> Pair:
-        """Matches, their two-view geometry, and where the points of the structure have gone.
-
-        Where enough matches can be refined, these alone count; else all as the flow gives them.
-        """
-        settings = self._config.matches
-        stride = settings.stride_for(*flow.flow_ab.shape[-2:])
-        quality = flow_quality(flow, settings.alpha, settings.beta, stride)
-        matches = select_matches(
-            flow.flow_ab,
-            quality.score,
-            settings.count,
-            settings.ratio,
-            settings.cell,
-            stride,
-            self._config.seed,
-        )
-        sigma = torch.full((matches.valid.shape[1],), torch.inf, dtype=torch.float64)
-        if refiner is not None:
-            p_b, sigma = refiner(matches.p_a[0], matches.p_b[0])
-            aligned = matches.valid & sigma.isfinite()
-            if int(aligned.sum()) < _ALIGNED * int(matches.valid.sum()):
-                refiner, sigma = None, torch.full_like(sigma, torch.inf)
-            else:
-                matches = replace(matches, p_b=p_b[None], valid=aligned)
-        view = solve_two_view(
-            matches.p_a.double(),
-            matches.p_b.double(),
-            self._K,
-            matches.valid,
-            self._config.two_view,
-            self._config.seed,
-        )
-        overlap = float((quality.consistent & (quality.visible > 0.5)).float().mean())
+        """Matches, their two-view geometry, and where the points of the structure have gone."""
+        pair = compare_views(flow, self._K, self._config, refiner)
         p_b, followed = self.follow(structure, flow)
         arriving = 1.0
         if self._structured and len(structure) >= _MIN_POINTS:
             arriving = structure.select(followed).information() / structure.information()
-        return Pair(flow, matches, view, overlap, p_b, followed, arriving, sigma, refiner)
+        return replace(pair, p_b=p_b, followed=followed, arriving=arriving)
 
     def follow(self, structure: Structure, flow: FlowPair) -> tuple[Tensor, Tensor]:
         """Where a flow takes the points of the structure `(M, 2)`, and which of them arrive `(M,)`."""

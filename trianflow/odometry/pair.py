@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -57,22 +57,22 @@ class Pair:
     Attributes:
         flow, matches, view: of the two, B = 1.
         overlap: share of the key frame's pixels that are visible and consistent in b, in [0, 1].
+        sigma: `(N,)` standard deviations of the matches, pixels; infinite for those that are as the flow gives them.
+        refiner: has brought the matches to a fraction of a pixel, and can bring others; None where the flow stands.
         p_b: `(M, 2)` float64 pixels, where the flow takes the structure's points.
         followed: `(M,)` bool, which of them arrive.
         arriving: share of what the structure knows of depth that arrives with them, in [0, 1]; 1 where it is not used.
-        sigma: `(N,)` standard deviations of the matches, pixels; infinite for those that are as the flow gives them.
-        refiner: has brought the matches to a fraction of a pixel, and can bring others; None where the flow stands.
     """
 
     flow: FlowPair
     matches: Matches
     view: TwoView
     overlap: float
-    p_b: Tensor
-    followed: Tensor
-    arriving: float
     sigma: Tensor
     refiner: Refiner | None = None
+    p_b: Tensor = field(default_factory=lambda: torch.zeros(0, 2, dtype=torch.float64))
+    followed: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+    arriving: float = 1.0
 
     @property
     def status(self) -> TwoViewStatus:
