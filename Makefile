@@ -1,5 +1,5 @@
 # Every target works on a fresh machine: it makes .venv, installs what it needs once, and runs.
-#   make demo       the bundled clip: trajectory, picture, score                 (out/demo)
+#   make demo       the bundled clip with the bundled weights: trajectory, picture, score    (out/demo)
 #   make test       all tests; make test-fast leaves out the slow ones
 #   make lint       ruff and mypy
 #   make docs       the documentation, into out/docs (open index.html)
@@ -24,8 +24,8 @@ demo: $(VENV)/.eval-$(KEY)
 	$(RUN) trianflow demo
 
 bench: $(VENV)/.dev-$(KEY)
-	$(RUN) trianflow demo --preset accurate --out out/bench/accurate
-	$(RUN) trianflow demo --preset fast --out out/bench/fast
+	for preset in accurate fast; do $(RUN) trianflow vo assets/demo.mp4 --calib assets/demo_calib.yaml \
+	    --gt assets/demo_groundtruth.tum --preset $$preset --out out/bench/$$preset || exit; done
 	$(BIN)/python tools/bench_two_view.py
 	OMP_NUM_THREADS=1 $(BIN)/python tools/bench_synthetic.py
 

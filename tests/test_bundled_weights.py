@@ -12,7 +12,7 @@ from trianflow.weights import list_weights, load_weights
 
 def test_every_bundled_file_is_that_of_the_manifest() -> None:
     found = list_weights()
-    assert "default" in [entry.name for entry in found]
+    assert "driving" in [entry.name for entry in found]
     for entry in found:
         weights = load_weights(entry.name)  # compares the checksums of manifest and card
         assert weights.card["name"] == entry.name
@@ -21,7 +21,7 @@ def test_every_bundled_file_is_that_of_the_manifest() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["default", "driving"])
+@pytest.mark.parametrize("name", ["driving"])
 def test_flow_halves_the_error_of_no_flow_on_new_scenes(name: str) -> None:
     pairs = random_pairs(12, 128, 256, seed=31337)
     network = load_weights(name).rgb().flow

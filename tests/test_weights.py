@@ -44,7 +44,7 @@ def test_from_pretrained_takes_rgb_whatever_the_file_does(tmp_path: Path, flow: 
     assert found.flow is not None
     name = "pyramid.conv1.0.weight"
     assert torch.equal(found.flow.get_parameter(name), flow.get_parameter(name).flip(1))
-    assert weights.from_pretrained("default").name == "default"
+    assert weights.from_pretrained("driving").name == "driving"
     with pytest.raises(UsageError, match="no bundled weights are called 'drivng'"):
         weights.from_pretrained("drivng")
 

@@ -74,7 +74,7 @@ class Benchmark:
 
 
 def run_benchmark(
-    size: tuple[int, int] = (832, 256), weights: str = "default", repeats: int = 7, training: bool = True
+    size: tuple[int, int] = (832, 256), weights: str = "driving", repeats: int = 7, training: bool = True
 ) -> Benchmark:
     """Time everything once after a warm-up, `repeats` times.
 

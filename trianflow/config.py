@@ -70,7 +70,7 @@ class MatchConfig(Settings):
 class NetworkConfig(Settings):
     """The networks, where one is used."""
 
-    weights: str = Field("default", description="name of bundled weights, or a .safetensors file")
+    weights: str = Field("driving", description="name of bundled weights, or a .safetensors file")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto is CUDA where there is one")
     network_size: tuple[PositiveInt, PositiveInt] | None = Field(
         None,

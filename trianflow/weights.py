@@ -102,7 +102,7 @@ def from_pretrained(name_or_path: str | Path) -> Weights:
         UsageError, TrianflowError, CheckpointError: as `load_weights`, which leaves the order of the colours as it is.
 
     Example:
-        >>> from_pretrained("default").channels
+        >>> from_pretrained("driving").channels
         'rgb'
     """
     return load_weights(name_or_path).rgb()

@@ -46,7 +46,7 @@ def test_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trianflow, limit: float, code: int, word: str
 ) -> None:
     monkeypatch.setattr(demo, "LARGEST_ERROR", limit)
-    result = trianflow("demo", "--out", tmp_path / "a", "--preset", "fast")
+    result = trianflow("demo", "--out", tmp_path / "a")
     assert result.code == code
     assert f"{word} (limit {limit:g} %)" in result.out.splitlines()[-1]
 

@@ -129,7 +129,7 @@ def test_wrong_use(kitti: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nowhere: no such folder of images"):
         evaluate(kitti, tmp_path / "new", "--predict", tmp_path / "nowhere")
     with pytest.raises(UsageError, match="--weights is for --predict IMAGES"):
-        evaluate(kitti, pred, "--weights", "default")
+        evaluate(kitti, pred, "--weights", "driving")
     write_flow(pred / "000000_10.flo", np.zeros((H, W, 2), np.float32))
     with pytest.raises(UsageError, match="pred holds other things"):
         evaluate(kitti, pred, "--predict", images)

@@ -100,7 +100,7 @@ def test_a_method_without_a_system(reproduce, tmp_path: Path) -> None:
     result = reproduce("instadm_odometry", "--run")
     assert (result.code, result.out) == (1, "")
     assert "stopped before step 1, prepare the training data: missing KITTI odometry" in result.err
-    result = reproduce("instadm_odometry", "--run", "--weights", "default")
+    result = reproduce("instadm_odometry", "--run", "--weights", "driving")
     assert (result.code, result.out) == (1, "")
     assert "stopped before step 1, trajectories of 09 and 10: missing `trianflow vo` runs no Ego-PoseNet" in result.err
 

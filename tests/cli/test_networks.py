@@ -169,7 +169,7 @@ def test_depth_refuses(drive: Path, folder: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("trianflow.weights._manifest", lambda: {})
     flow_only = folder / "flow.safetensors"
     for words, code, said in (
-        (["images"], 2, "no bundled weights are called 'default'"),
+        (["images"], 2, "no bundled weights are called 'driving'"),
         (["images", "--weights", flow_only], 2, "hold no depth network"),
         (["nowhere"], 2, "no such file"),
         (["images", "--weights", folder / "both.safetensors", "--out", "."], 2, "would become frames"),
@@ -264,7 +264,7 @@ def test_odometry_refuses_before_anything_is_written(
     monkeypatch.setattr("trianflow.weights._manifest", lambda: {})
     monkeypatch.chdir(drive)
     for words, said in (
-        (["--flow", "pwc"], "flow by pwc needs weights (--weights): no bundled weights are called 'default'"),
+        (["--flow", "pwc"], "flow by pwc needs weights (--weights): no bundled weights are called 'driving'"),
         (["--scale", "depth"], "--scale depth without --depth DIR needs weights (--weights): no bundled"),
         (["--scale", "depth", "--weights", folder / "flow.safetensors"], "hold no depth network"),
         (["--flow", "raft"], "flow: 'raft' is unknown; take 'dis', 'pwc' or 'pwc+dis'"),

@@ -93,7 +93,7 @@ def test_what_the_tables_aim_at() -> None:
     aims = {name: [list(row.values.values()) for _, row in recipe.aims()] for name, recipe in TABLES.items()}
     assert aims == expected
     for name, recipe in TABLES.items():
-        steps = steps_of(name, Place(Path("data"), Path("work"), "default"))
+        steps = steps_of(name, Place(Path("data"), Path("work"), "driving"))
         scored = tuple(s.published for s in steps if isinstance(s, ScoreStep))
         assert scored == (() if name == "instadm_odometry" else recipe.published)
 
@@ -149,7 +149,7 @@ def test_refusals() -> None:
     with pytest.raises(UsageError, match="no table is called 'eigen'; there are depth_eigen,"):
         steps_of("eigen", Place(Path("data"), Path("work")))
     with pytest.raises(UsageError, match="seed=1: a setting of the training, which --weights leaves out"):
-        steps_of("odometry", Place(Path("data"), Path("work"), "default", ("seed=1",)))
+        steps_of("odometry", Place(Path("data"), Path("work"), "driving", ("seed=1",)))
     with pytest.raises(UsageError, match="did you mean"):
         steps_of("odometry", Place(Path("data"), Path("work"), None, ("batch_siz=1",)))
 
@@ -258,7 +258,7 @@ def test_a_preparation_is_done_when_all_of_the_dataset_is(tmp_path: Path) -> Non
 def test_sequences_and_poses_that_are_missing(tmp_path: Path) -> None:
     dataset = tmp_path / "data" / "kitti_odometry"  # with sequences/ in it instead of dataset/sequences/
     write_odometry(dataset, ("00", "10"), scans=False)
-    steps = steps_of("odometry", Place(tmp_path / "data", tmp_path / "work", "default"))
+    steps = steps_of("odometry", Place(tmp_path / "data", tmp_path / "work", "driving"))
     nine, ten = (step(steps, OdometryStep, number) for number in (0, 1))
     assert status_of(nine).text.startswith(f"no folder {dataset / 'sequences' / '09' / 'image_2'}; unpack data_odom")
     assert (status_of(ten).state, status_of(ten).text) == ("ready", "6 of 1201 frames are there")
@@ -270,12 +270,12 @@ def test_sequences_and_poses_that_are_missing(tmp_path: Path) -> None:
     )
     (dataset / "sequences" / "10" / "calib.txt").unlink()
     assert status_of(ten).text.endswith("calib.txt; unpack data_odometry_calib.zip")
-    report = tmp_path / "work" / "odometry" / "default" / "10" / "report.json"
+    report = tmp_path / "work" / "odometry" / "driving" / "10" / "report.json"
     report.parent.mkdir(parents=True)
     for state, weights, made in (
-        ("running", "default", False),
+        ("running", "driving", False),
         ("complete", "x", False),
-        ("complete", "default", True),
+        ("complete", "driving", True),
     ):
         report.write_text(json.dumps({"state": state, "config": {"weights": weights}}))
         assert (ten.made() is not None) is made
@@ -357,7 +357,7 @@ def test_depth_is_done_when_all_frames_are(tmp_path: Path) -> None:
 
 
 def test_figures_are_those_of_the_first_row(tmp_path: Path) -> None:
-    steps = steps_of("kitti2015_flow", Place(tmp_path, tmp_path, "default"))
+    steps = steps_of("kitti2015_flow", Place(tmp_path, tmp_path, "driving"))
     score = step(steps, ScoreStep)
     assert isinstance(score, ScoreStep)
     assert score.figures() == {}
@@ -371,7 +371,7 @@ def test_figures_are_those_of_the_first_row(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("table", "counts"), [("odometry", [1591, 1201]), ("odometry_stride3", [531, 401])])
 def test_how_many_poses_the_papers_scored(table: str, counts: list[int], tmp_path: Path) -> None:
-    steps = steps_of(table, Place(tmp_path, tmp_path, "default"))
+    steps = steps_of(table, Place(tmp_path, tmp_path, "driving"))
     for number, count in enumerate(counts):
         score = step(steps, ScoreStep, number)
         assert isinstance(score, ScoreStep)

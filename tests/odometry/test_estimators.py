@@ -76,7 +76,7 @@ def test_weights_without_the_network(folder: Path) -> None:
 def test_from_pretrained(folder: Path) -> None:
     rng = np.random.default_rng(0)
     frames = [Frame(i, i / 10, rng.integers(0, 256, (48, 80, 3), dtype=np.uint8)) for i in range(3)]
-    for name, flow, scale in (("both", "pwc", "depth"), ("flow", "pwc", "auto"), ("depth", "dis", "depth")):
+    for name, flow, scale in (("both", "pwc+dis", "depth"), ("flow", "pwc+dis", "auto"), ("depth", "dis", "depth")):
         odometry = VisualOdometry.from_pretrained(str(folder / f"{name}.safetensors"), camera=CAMERA)
         assert (odometry.config.flow, odometry.config.scale) == (flow, scale)
         assert odometry.config.weights.endswith(f"{name}.safetensors")

@@ -130,7 +130,7 @@ def test_the_queue_is_made_of_training_configurations_each_begun_with_an_earlier
         config = load_settings(TrainConfig(), file, [])
         assert config.listed_stages()
         earlier = {f"runs/release/{before.stem}" for before in files[:number]}
-        bundled = config.init in (None, "default")
+        bundled = config.init in (None, "driving")
         assert bundled or str(config.init).removesuffix(".safetensors").removesuffix("/flow") in earlier
         for held_out in ("kitti_odom_07", "kitti_mini_10", "kitti_mini_depth/10", "tum_"):
             assert held_out not in file.read_text()

@@ -43,7 +43,7 @@ def test_automatic_precision_is_that_of_the_machine(monkeypatch: pytest.MonkeyPa
 def test_few_bits_change_the_flow_by_little(raw_pairs: list[RawPair], tmp_path: Path) -> None:
     """Of the trained network, in the autocast of training, on a street that it can see."""
     pair = random_pairs(1, 128, 256, 7)
-    network = load_weights("default").flow
+    network = load_weights("driving").flow
     assert network is not None
     flows = []
     for precision in ("32-true", "bf16-mixed"):

@@ -2,7 +2,7 @@
 
     python tools/release/evaluate.py [WEIGHTS ...] [--quick] [--log NAME] [--rows dis pwc pwc+dis ...]
 
-WEIGHTS are names of bundled weights or .safetensors files (default: `default`). Rows: `dis`, preset medium; `pwc`, the
+WEIGHTS are names of bundled weights or .safetensors files (default: `driving`). Rows: `dis`, preset medium; `pwc`, the
 network at the size of its training; `pwc+dis`, the same carried on by DIS; and with 832 behind them these two with the
 network at 832x256. Under each stand the motions by the same flow where its matches are brought to a fraction of a pixel
 (`matches.refine`, as the odometry does). --quick takes a small subset. --log appends the rows to LOG.md beside it.
@@ -131,7 +131,7 @@ def append(log: Path, name: str, row: str, facts: list[str], cells: Mapping[str,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", nargs="*", default=["default"])
+    parser.add_argument("weights", nargs="*", default=["driving"])
     parser.add_argument("--quick", action="store_true", help="a small subset, for a first look")
     parser.add_argument("--log", metavar="NAME", help="append the rows to LOG.md under this name")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=["dis", "pwc", "pwc+dis"])

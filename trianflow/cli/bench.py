@@ -20,7 +20,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--size", type=int, nargs=2, default=(832, 256), metavar=("W", "H"), help="of images (832 256)")
     parser.add_argument(
-        "--weights", default="default", metavar="NAME", help="whose networks: name or .safetensors file"
+        "--weights", default="driving", metavar="NAME", help="whose networks: name or .safetensors file"
     )
     parser.add_argument("--repeats", type=int, default=7, metavar="N", help="runs of which the median counts (7)")
     parser.add_argument("--no-training", action="store_true", help="leave out the steps of training")

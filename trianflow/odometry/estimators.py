@@ -118,7 +118,7 @@ class Estimators:
         loaded = load_weights(weights)
         changes = {"weights": str(weights)}
         if loaded.flow is not None or loaded.depth is None:
-            changes["flow"] = "pwc"
+            changes["flow"] = "pwc+dis"
         if loaded.depth is not None:
             changes["scale"] = "depth"
         config = config.model_copy(update=changes)

@@ -101,7 +101,7 @@ class VisualOdometry:
 
     @classmethod
     def from_pretrained(
-        cls, weights: str = "default", *, camera: Camera, config: OdometryConfig | None = None
+        cls, weights: str = "driving", *, camera: Camera, config: OdometryConfig | None = None
     ) -> VisualOdometry:
         """Odometry on the flow of a network, and scaled by its depth, as far as the weights have them.
 

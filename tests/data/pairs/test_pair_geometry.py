@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import interpolate
 
-from trianflow.data.pairs.augment import Draw, crop_pair, flip_pair, jitter_images
+from trianflow.data.pairs.augment import Draw, crop_pair, flip_pair, jitter_images, resize_pair
 from trianflow.data.pairs.config import DataConfig
 from trianflow.data.pairs.dataset import open_dataset
 from trianflow.data.pairs.prepare import Preparation
@@ -82,6 +83,47 @@ def test_window(raw, left, top) -> None:
     np.testing.assert_array_equal(window.depth_a, raw.depth_a[:, y : y + 64, x : x + 128])
     assert_true(window)
     assert_true(flip_pair(window))
+
+
+@pytest.mark.parametrize("size", [(240, 120), (288, 96)])
+def test_a_longer_lens(raw, size) -> None:
+    """Camera and flow follow exactly, depth and visibility by the nearest pixel."""
+    width, height = size
+    longer = resize_pair(raw, size)
+    assert longer.images.shape == (2, height, width, 3)
+    assert longer.camera == raw.camera.resized(width, height)
+    scale = torch.tensor([width / 192, height / 96])[:, None, None]
+    flow = scale * interpolate(batched(raw.flow_ab), (height, width), mode="bilinear")
+    assert (batched(longer.flow_ab) - flow).abs().max() < 0.01
+    for name in ("depth_a", "visible_a"):
+        near = interpolate(batched(getattr(raw, name)), (height, width), mode="nearest-exact")
+        np.testing.assert_array_equal(getattr(longer, name), near[0])
+    warped, inside = inverse_warp(batched(longer.images[1].transpose(2, 0, 1)) / 255, batched(longer.flow_ab))
+    error = (warped - batched(longer.images[0].transpose(2, 0, 1)) / 255).abs().mean(1, keepdim=True)
+    assert error[inside & (batched(longer.visible_a) > 0)].mean() < 0.03
+    assert resize_pair(raw, (192, 96)) is raw
+
+
+def test_zoom_shows_a_random_part_from_nearer(drive) -> None:
+    """The part that a magnified pair shows is that of its K; without augmentation all is shown."""
+    config = DataConfig(size=(96, 48), train=[{"drives": 1, "seed": 3}], flip=0, jitter=0, zoom=2.0)
+    whole, zoomed = open_dataset(config, "train", 0, False), open_dataset(config, "train", 0, True)
+    plain, focal = whole[0], []
+    fx, fy, cx, cy = plain.K[0][[0, 1, 0, 1], [0, 1, 2, 2]].tolist()
+    for epoch in range(12):
+        pair = zoomed[(epoch, 0)]
+        zoom_x, zoom_y = float(pair.K[0, 0, 0] / fx), float(pair.K[0, 1, 1] / fy)
+        width, height = round(96 / zoom_x), round(48 / zoom_y)
+        assert abs(width / 2 - height) <= 1
+        left = round(cx + 0.5 - (float(pair.K[0, 0, 2]) + 0.5) / zoom_x)
+        top = round(cy + 0.5 - (float(pair.K[0, 1, 2]) + 0.5) / zoom_y)
+        part = plain.image_a[..., top : top + height, left : left + width]
+        again = interpolate(part, (48, 96), mode="bilinear")
+        assert (again - pair.image_a).abs().mean() < 0.005
+        focal.append(zoom_x)
+    assert 1 <= min(focal) < 1.2
+    assert 1.7 < max(focal) < 2.05
+    assert np.median(focal) == pytest.approx(2**0.5, abs=0.3)
 
 
 @pytest.mark.parametrize("size", [(200, 64), (320, 100), (400, 90), (320, 160)])

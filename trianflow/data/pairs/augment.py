@@ -1,9 +1,10 @@
-"""Changes of a pair that keep its geometry true: a window, a mirror, other brightness and colours."""
+"""Changes of a pair that keep its geometry true: a window, its size, a mirror, other brightness and colours."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from trianflow.data.pairs.sources import RawPair
@@ -21,6 +22,7 @@ class Draw:
         flip: the pair is mirrored when this is below the probability, in [0, 1).
         colour: brightness, contrast, saturation and gamma, each in [-1, 1], in units of the strength.
         grey: the pair loses its colours when this is below the probability, in [0, 1).
+        zoom: place of the magnification between none and the largest, in [0, 1).
     """
 
     left: float
@@ -28,13 +30,14 @@ class Draw:
     flip: float
     colour: tuple[float, float, float, float]
     grey: float
+    zoom: float
 
     @classmethod
     def from_key(cls, seed: int, epoch: int, index: int) -> Draw:
         """The draw of a pair in an epoch; what is used of it has no influence on the rest."""
-        left, top, flip, *colour, grey = np.random.default_rng([seed, epoch, index]).random(8).tolist()
+        left, top, flip, *colour, grey, zoom = np.random.default_rng([seed, epoch, index]).random(9).tolist()
         brightness, contrast, saturation, gamma = (2 * c - 1 for c in colour)
-        return cls(left, top, flip, (brightness, contrast, saturation, gamma), grey)
+        return cls(left, top, flip, (brightness, contrast, saturation, gamma), grey, zoom)
 
 
 def crop_pair(pair: RawPair, size: tuple[int, int], left: float, top: float) -> RawPair:
@@ -51,6 +54,27 @@ def crop_pair(pair: RawPair, size: tuple[int, int], left: float, top: float) -> 
         camera=pair.camera.cropped(x, y, width, height),
         **{name: value[:, rows, columns] for name, value in _maps(pair).items()},
     )
+
+
+def resize_pair(pair: RawPair, size: tuple[int, int]) -> RawPair:
+    """The pair at `size` (width, height); K and truth follow.
+
+    Depth, visibility and labels are those of the nearest pixel, images and flow are interpolated.
+    """
+    width, height = size
+    old = pair.camera
+    if (old.width, old.height) == size:
+        return pair
+    maps = {}
+    for name, value in _maps(pair).items():
+        if name == "flow_ab":
+            scale = np.array([width / old.width, height / old.height], np.float32)[:, None, None]
+            maps[name] = scale * np.stack([cv2.resize(part, size, interpolation=cv2.INTER_LINEAR) for part in value])
+        else:
+            rows, columns = (((np.arange(n) + 0.5) * m / n).astype(int) for n, m in zip(size[::-1], value.shape[1:]))
+            maps[name] = value[:, rows[:, None], columns]
+    images = np.stack([cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) for image in pair.images])
+    return replace(pair, images=images, camera=old.resized(width, height), **maps)
 
 
 def flip_pair(pair: RawPair) -> RawPair:

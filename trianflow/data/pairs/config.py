@@ -116,6 +116,12 @@ class DataConfig(Settings):
     grey: float = Field(
         0.0, ge=0, le=1, description="probability of taking the colours from a training pair: some cameras have none"
     )
+    zoom: float = Field(
+        1.0,
+        ge=1,
+        le=4,
+        description="largest magnification of a random window of a training pair, as of a longer lens; 1 is off",
+    )
     min_motion: float = Field(
         0.002,
         ge=0,

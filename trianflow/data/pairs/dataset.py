@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from trianflow.data.pairs.augment import Draw, crop_pair, flip_pair, grey_images, jitter_images
+from trianflow.data.pairs.augment import Draw, crop_pair, flip_pair, grey_images, jitter_images, resize_pair
 from trianflow.data.pairs.batch import PairBatch, PairTruth
 from trianflow.data.pairs.config import DataConfig, DriveSource, PathSource, WarpedSource, frames_of
 from trianflow.data.pairs.drives import RenderedDrives
@@ -32,11 +32,19 @@ from trianflow.errors import TrianflowError, UsageError
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How strongly training pairs are changed: probability of a mirror, strength of `jitter_images`, share of grey."""
+    """How strongly training pairs are changed.
+
+    Attributes:
+        flip: probability of a mirror.
+        jitter: strength of `jitter_images`.
+        grey: share of pairs without colours.
+        zoom: largest magnification, at least 1.
+    """
 
     flip: float
     jitter: float
     grey: float = 0.0
+    zoom: float = 1.0
 
 
 class PairDataset(Dataset[PairBatch]):
@@ -111,7 +119,10 @@ class PairDataset(Dataset[PairBatch]):
 
     def _item(self, pair: RawPair, draw: Draw, index: int, problems: tuple[str, ...]) -> PairBatch:
         how = self._augmentation
-        pair = crop_pair(pair, self._size, *((draw.left, draw.top) if how else (0.5, 0.5)))
+        zoom = how.zoom**draw.zoom if how else 1.0
+        width, height = (round(side / zoom) for side in self._size)
+        pair = crop_pair(pair, (width, height), *((draw.left, draw.top) if how else (0.5, 0.5)))
+        pair = resize_pair(pair, self._size)
         if how and draw.flip < how.flip:
             pair = flip_pair(pair)
         plain = seen = pair.images.astype(np.float32) / np.float32(255)
@@ -182,7 +193,7 @@ def open_dataset(config: DataConfig, split: Literal["train", "val"], seed: int, 
             names += [_below(name, config.root)] * times
     if not sources:
         raise UsageError(f"the data has no source for {split}: give {split} a list with a path or synthetic")
-    augmentation = Augmentation(config.flip, config.jitter, config.grey) if augment else None
+    augmentation = Augmentation(config.flip, config.jitter, config.grey, config.zoom) if augment else None
     return PairDataset(sources, config.size, seed, augmentation, notes, names)
 
 
