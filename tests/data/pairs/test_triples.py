@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -78,10 +79,11 @@ def test_speed_files_that_cannot_be_right(tmp_path: Path) -> None:
         read_frame_speeds(tmp_path / "images", 0, 1)
 
 
-def test_drives_are_what_their_truth_says() -> None:
+@pytest.mark.parametrize("scene", ["street", "village"])
+def test_drives_are_what_their_truth_says(scene: Literal["street", "village"]) -> None:
     """The frame a warped out of b along the true flow is a; ways are those of the poses; nothing depends on views."""
-    triples = RenderedDrives(DriveSource(drives=2, seed=5, movers=0), SIZE, 3, None)
-    pairs = RenderedDrives(DriveSource(drives=2, seed=5, movers=0), SIZE, 2, None)
+    source = DriveSource(drives=2, seed=5, movers=0, scene=scene)
+    triples, pairs = (RenderedDrives(source, SIZE, views, None) for views in (3, 2))
     for number in range(2):
         triple, pair = triples.read(number), pairs.read(number)
         assert triple.images.shape == (3, 48, 96, 3)
@@ -124,7 +126,19 @@ def test_drives_come_from_the_cache_as_they_were_rendered(tmp_path: Path) -> Non
             assert np.array_equal(fresh.read(number).images, other.read(number).images)
             assert np.array_equal(known(fresh.read(number).lengths), known(other.read(number).lengths))
     RenderedDrives(source, SIZE, 2, tmp_path)
-    assert len(list(tmp_path.glob("*.npy"))) == 2
+    village = RenderedDrives(source.model_copy(update={"scene": "village"}), SIZE, 2, tmp_path)
+    assert len(list(tmp_path.glob("*.npy"))) == 3
+    assert np.abs(village.read(0).images.astype(int) - fresh.read(0).images[:2]).mean() > 10
+
+
+def test_what_stands_along_a_village_road_is_nearer() -> None:
+    """Halfway between the horizon and the lower border, to the left and to the right."""
+    near = []
+    for scene in ("street", "village"):
+        source = RenderedDrives(DriveSource(drives=12, seed=8, movers=0, scene=scene), SIZE, 2, None)
+        depth = np.stack([known(source.read(number).depth_a)[0, 24:30] for number in range(12)])
+        near.append(float(np.nanmedian(np.concatenate([depth[..., :12], depth[..., -12:]], -1))))
+    assert near[1] < 0.8 * near[0]
 
 
 def test_triples_are_mirrored_coloured_and_put_together() -> None:

@@ -60,6 +60,9 @@ class DriveSource(Settings):
     stride: int = Field(1, ge=1, le=LONGEST_STRIDE, description="frames from the first to the second image")
     fps: float = Field(10.0, ge=8, le=100, description="frames a second, at 8 or 15 metres a second")
     movers: int = Field(3, ge=0, description="cars that drive, at most")
+    scene: Literal["street", "village"] = Field(
+        "street", description="village: a narrow road between hedges, walls, trees and small houses"
+    )
 
 
 class WarpedSource(Settings):

@@ -34,7 +34,7 @@ class RenderedDrives(PairSource):
     one of another version of the synthetic world is rebuilt.
 
     Args:
-        source: number of items, seed, stride, frame rate, movers.
+        source: number of items, seed, stride, frame rate, movers, scene.
         size: width and height, pixels.
         views: 2 or 3.
         cache: folder of the cache; None renders every item each time it is asked for.
@@ -49,7 +49,8 @@ class RenderedDrives(PairSource):
         self._cache: Cache | None = None
         self._array: np.ndarray | None = None
         if cache is not None:
-            identity = [source.seed, source.drives, source.stride, source.movers, source.fps, views, *size]
+            identity: list[object] = [source.seed, source.drives, source.stride, source.movers, source.fps, views]
+            identity += size if source.scene == "street" else [*size, source.scene]
             self._cache = Cache(cache, f"drives-{source.seed}", identity, {"fields": str(self._dtype())})
             if self._cache.read() is None or not self._is_current(self._cache):
                 self._cache.write(self._render_all(), self._dtype(), {}, source.drives)
@@ -90,7 +91,7 @@ class RenderedDrives(PairSource):
         g = torch.Generator().manual_seed(seed)
         fast, movers, fov, shift = torch.rand(4, generator=g).tolist()
         path: PathKind = "fast" if fast < _FAST else "driving"
-        scene = make_scene("street", seed, round(movers * self._source.movers), length=80.0)
+        scene = make_scene(self._source.scene, seed, round(movers * self._source.movers), length=80.0)
         T_wc = camera_path(path, scene, _FRAMES + 2 * LONGEST_STRIDE, self._source.fps, seed)
         n = LONGEST_STRIDE + int(shift * _FRAMES)
         frames = torch.tensor([n, n + stride, n - stride][: self._views])

@@ -83,7 +83,7 @@ class Scene:
     """Everything that can be seen. World axes: x right, y down, z forward; the ground is y = 0; metres.
 
     Attributes:
-        kind: `street` or `room`.
+        kind: `street`, `village` or `room`.
         shape: `(P,)` int64: BOX, CYLINDER (axis along local y) or ELLIPSOID.
         half: `(P, 3)` float32 half extents.
         T_ol: `(P, 4, 4)` float64, primitive to its object's frame (to the world for static primitives).

@@ -10,22 +10,22 @@ from trianflow.data.synthetic.roadside import HALF_ROAD, LANE, Line, car, furnit
 from trianflow.data.synthetic.scene import BOX, ELLIPSOID, Curve, Dice, Light, Mover, Scene, SceneBuilder
 from trianflow.data.synthetic.textures import TextureBank
 
-_BEFORE, _BEYOND = 15.0, 90.0  # metres of street before and after the drivable part
+BEFORE, BEYOND = 15.0, 90.0  # metres of street before and after the drivable part
 
 
 def make_street(seed: int, moving_objects: int, textures: TextureBank, length: float) -> Scene:
     """A street to drive along for `length` metres; see `make_scene`."""
     dice = Dice(seed)
     builder = SceneBuilder(textures)
-    route = _road_line(dice, length)
+    route = road_line(dice, length)
     line = Line(route)
     walk = dice.uniform(2.2, 3.6)
     _ground(builder, dice, line, walk)
     for side in (-1, 1):
         _houses(builder, dice, line, side, HALF_ROAD + walk)
-        furniture(builder, dice, line, -_BEFORE, line.length + _BEYOND * 0.6, side, walk)
-        parked_cars(builder, dice, line, -_BEFORE, length + _BEYOND * 0.5, side)
-    _backdrop(builder, dice, line)
+        furniture(builder, dice, line, -BEFORE, line.length + BEYOND * 0.6, side, walk)
+        parked_cars(builder, dice, line, -BEFORE, length + BEYOND * 0.5, side)
+    backdrop(builder, dice, line)
     for k in range(moving_objects):
         oncoming = k % 2 == 1
         start = dice.uniform(30, 70) if oncoming else dice.uniform(8, 14)
@@ -38,7 +38,7 @@ def make_street(seed: int, moving_objects: int, textures: TextureBank, length: f
     return builder.finish("street", Light(sun=sun), route, 0.5 * LANE, 1.6)
 
 
-def _road_line(dice: Dice, length: float) -> Curve:
+def road_line(dice: Dice, length: float) -> Curve:
     """A winding line with a bend, straight beyond its ends; its curvature stays below 1/27 m."""
     step = 0.25
     s = torch.arange(int(length / step) + 1, dtype=torch.float64) * step
@@ -62,11 +62,11 @@ def _ground(builder: SceneBuilder, dice: Dice, line: Line, walk: float) -> None:
     reach = 2 * line.length + 500
     builder.add(BOX, (reach, 0.5, reach), mx, mz, -0.5 - 0.05, texture="grass", period=7.0)
     piece = 7.5
-    count = int((line.length + _BEFORE + _BEYOND) / piece)
+    count = int((line.length + BEFORE + BEYOND) / piece)
     surface, pavement = "asphalt", ("paving", "cobble", "paving")[dice.choice(3)]
     tint = dice.tint()
     for i in range(count):
-        s = -_BEFORE + (i + 0.5) * piece
+        s = -BEFORE + (i + 0.5) * piece
         lift = 0.004 * (i % 2)
         (x, z), yaw = line.at(s, 0)
         size = (2 * HALF_ROAD, 0.3, piece * 1.2)
@@ -86,7 +86,7 @@ def _ground(builder: SceneBuilder, dice: Dice, line: Line, walk: float) -> None:
             )
             (x, z), yaw = line.at(s, side * (HALF_ROAD + 0.1))
             builder.add(BOX, (0.2, 0.3, piece * 1.18), x, z, -0.15 + lift, yaw, "concrete", tint=(1.1, 1.1, 1.08))
-            if i * piece < line.length + 0.7 * (_BEFORE + _BEYOND):
+            if i * piece < line.length + 0.7 * (BEFORE + BEYOND):
                 (x, z), yaw = line.at(s, side * LANE / 2)
                 builder.add(BOX, (0.16, 0.02, 3.0), x, z, lift, yaw, "white")
         if dice.uniform(0, 1) < 0.5:
@@ -98,14 +98,14 @@ def _ground(builder: SceneBuilder, dice: Dice, line: Line, walk: float) -> None:
 
 
 def _houses(builder: SceneBuilder, dice: Dice, line: Line, side: int, face: float) -> None:
-    s = -_BEFORE
-    while s < line.length + _BEYOND * 0.75:
+    s = -BEFORE
+    while s < line.length + BEYOND * 0.75:
         width = dice.uniform(9, 17)
         house(builder, dice, line, s, width, side, face)
         s += width + (dice.uniform(2.5, 6) if dice.uniform(0, 1) < 0.3 else 0.06)
 
 
-def _backdrop(builder: SceneBuilder, dice: Dice, line: Line) -> None:
+def backdrop(builder: SceneBuilder, dice: Dice, line: Line) -> None:
     """Wooded hills all around, far beyond the houses."""
     (mx, mz), _ = line.at(line.length / 2, 0)
     for k in range(16):

@@ -20,9 +20,10 @@ from trianflow.data.synthetic.street import make_street
 from trianflow.data.synthetic.textures import TextureBank, make_textures
 from trianflow.data.synthetic.truth import flow_and_visibility
 from trianflow.data.synthetic.views import Views, make_views
+from trianflow.data.synthetic.village import make_village
 from trianflow.geometry.camera import Camera, invert_pose
 
-SceneKind = Literal["street", "room"]
+SceneKind = Literal["street", "village", "room"]
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,13 @@ def make_scene(
     """A random scene.
 
     Args:
-        kind: `street` (curved, with houses, trees, lamps, cars) or `room` (furnished, closed).
+        kind: `street` (curved, with houses, trees, lamps, cars), `village` (a narrow road between hedges, walls, trees
+            and small houses) or `room` (furnished, closed).
         seed: of everything; the same seed gives the same scene.
         moving_objects: cars that drive, or things that slide about the room.
         textures: a bank of `make_textures`, with the user's pictures or on another device; where it lies, the
             scene is rendered. By default the procedural textures on the CPU.
-        length: metres of the street's drivable part.
+        length: metres of the road's drivable part.
 
     Raises:
         ValueError: for an unknown kind.
@@ -91,9 +93,11 @@ def make_scene(
     bank = textures or make_textures()
     if kind == "street":
         return make_street(seed, moving_objects, bank, length)
+    if kind == "village":
+        return make_village(seed, moving_objects, bank, length)
     if kind == "room":
         return make_room(seed, moving_objects, bank)
-    raise ValueError(f"no scene {kind!r} among street, room")
+    raise ValueError(f"no scene {kind!r} among street, village, room")
 
 
 def render(scene: Scene, T_wc: Tensor, times: Tensor, camera: Camera) -> RenderedFrames:
