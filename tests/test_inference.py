@@ -153,11 +153,13 @@ def test_threads_belong_to_the_thread_that_runs(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_size_of_a_card() -> None:
-    assert size_of({}) == (832, 256)
-    assert size_of({"size": [640, 480]}) == (640, 480)
+    assert size_of({}, "flow") == (832, 256)
+    assert size_of({"size": [640, 480]}, "flow") == (640, 480)
+    apart = {"size": {"flow": [384, 192], "depth": [416, 128]}}
+    assert [size_of(apart, name) for name in ("flow", "depth", "pose")] == [(384, 192), (416, 128), (832, 256)]
     for wrong in (5, [1], "big", [1, 2, 3], None):
         with pytest.raises(UsageError, match=r"it has to be \[width, height\]"):
-            size_of({"size": wrong})
+            size_of({"size": wrong}, "depth")
 
 
 _FAULTS = """

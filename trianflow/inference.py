@@ -100,13 +100,18 @@ def running() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def size_of(card: dict[str, Any]) -> tuple[int, int]:
-    """Width and height that weights were trained at, of their card; `DEFAULT_SIZE` where it does not say.
+def size_of(card: dict[str, Any], network: Literal["flow", "depth", "pose"]) -> tuple[int, int]:
+    """Width and height that a network was trained at, of the card of its weights.
+
+    The card's `size` is that of all networks or, where they were trained apart, has one for each by name. Where it does
+    not say, `DEFAULT_SIZE`.
 
     Raises:
-        UsageError: the card's `size` is not two numbers.
+        UsageError: it is not two numbers.
     """
     size = card.get("size", DEFAULT_SIZE)
+    if isinstance(size, dict):
+        size = size.get(network, DEFAULT_SIZE)
     try:
         width, height = (int(side) for side in size)
     except (TypeError, ValueError):

@@ -20,7 +20,7 @@ from trianflow.flow.refined import RefinedFlow
 from trianflow.geometry.camera import Camera
 from trianflow.odometry.estimators import Estimators
 from trianflow.odometry.pipeline import VisualOdometry
-from trianflow.weights import save_weights
+from trianflow.weights import load_weights, save_weights
 
 CAMERA = Camera(80.0, 80.0, 39.5, 23.5, 80, 48)
 
@@ -64,6 +64,17 @@ def test_size_of_card_and_configuration(folder: Path) -> None:
         config = OdometryConfig(flow="pwc", weights=str(folder / "flow.safetensors"), network_size=size)
         flow = Estimators.of(config).flow
         assert flow.encode(image).working == expected
+
+
+def test_networks_that_were_trained_apart_have_sizes_of_their_own(folder: Path, tmp_path: Path) -> None:
+    both = load_weights(folder / "both.safetensors")
+    path, image = tmp_path / "apart.safetensors", np.zeros((256, 256), np.uint8)
+    save_weights(path, both.flow, both.depth, {"size": {"flow": [64, 64], "depth": [128, 128]}})
+    found = Estimators.of(OdometryConfig(flow="pwc", scale="depth", weights=str(path)))
+    assert isinstance(found.flow, LearnedFlow)
+    assert found.flow.encode(image).working == (64, 64)
+    assert isinstance(found.depth, LearnedDepth)
+    assert found.depth._area == 128 * 128
 
 
 def test_weights_without_the_network(folder: Path) -> None:

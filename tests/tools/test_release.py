@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from trianflow.config import load_settings
+from trianflow.depth.network import DepthNet
 from trianflow.errors import TrianflowError
 from trianflow.flow.pwc import PWCNet
 from trianflow.training.config import TrainConfig
@@ -78,6 +79,39 @@ def test_what_is_published_takes_rgb(
         first, original = (net.get_parameter("pyramid.conv1.0.weight") for net in (found, flow))
         expected = original.flip(1) if channels == "bgr" else original
         torch.testing.assert_close(first, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_flow_and_depth_of_two_runs_are_published_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flow: PWCNet
+) -> None:
+    """With the figures of both, and what differs by network."""
+    publish, measured, depth = tool("publish"), tmp_path / "measured", DepthNet(1, 64)
+    save_weights(tmp_path / "2_flow.safetensors", flow, None, {"data": ["a", "b"], "steps": 7, "size": [128, 64]})
+    save_weights(tmp_path / "5_depth.safetensors", None, depth, {"data": ["b", "c"], "steps": 9, "size": [64, 64]})
+    measured.mkdir()
+    for name, part in (("2_flow", "pwc"), ("5_depth", "depth")):
+        sha256 = json.loads((tmp_path / f"{name}.json").read_text())["sha256"]
+        (measured / f"{part}-{sha256[:12]}-full.json").write_text(f'{{"of": "{name}"}}')
+    monkeypatch.setattr(publish, "STATE", measured)
+    monkeypatch.setattr(publish, "ASSETS", tmp_path / "assets")
+    words = ["--depth", str(tmp_path / "5_depth.safetensors"), "--description", "x", "--licence", "x", "--limits", "x"]
+    monkeypatch.setattr(sys, "argv", ["publish.py", str(tmp_path / "2_flow.safetensors"), "both", *words])
+    publish.main()
+    published = load_weights(tmp_path / "assets" / "both.safetensors")
+    assert published.flow is not None
+    assert isinstance(published.depth, DepthNet)
+    assert published.depth.deepest == 64
+    card = published.card
+    assert card["data"] == ["a", "b", "c"]
+    assert card["steps"] == {"flow": 7, "depth": 9}
+    assert card["size"] == {"flow": [128, 64], "depth": [64, 64]}
+    assert (card["recipe"]["run"], card["recipe"]["depth_run"]) == ("2_flow", "5_depth")
+    assert card["figures"] == {"pwc": {"of": "2_flow"}, "depth": {"of": "5_depth"}}
+    monkeypatch.syspath_prepend(str(RELEASE))
+    evaluate = tool("evaluate")
+    assert evaluate.facts_of(card, "depth") == ["9", "64x64"]
+    assert evaluate.facts_of({"steps": 3, "size": [8, 4]}, "flow") == ["3", "8x4"]
+    assert evaluate.facts_of({}, "flow") == ["-", "-"]
 
 
 def test_weights_that_are_too_many_leave_everything_as_it_is(

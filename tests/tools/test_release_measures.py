@@ -155,9 +155,11 @@ def test_the_log_has_a_table_for_flow_and_one_for_depth(evaluate: ModuleType, tm
     assert depth == {"tum": "0.200/0.70/12", "07, alone, both": "1.23/0.50"}
     for name, cells in (("a", flow), ("b", depth), ("c", flow), ("d", depth)):
         evaluate.append(log, name, "row", ["data", "100", "64x64"], cells)
-    assert log.read_text().startswith(before.rstrip("\n"))
+    rest = iter(log.read_text().splitlines())
+    assert all(line in rest for line in before.splitlines()), "all lines are still there, in their order"
     tables = [part.splitlines() for part in log.read_text().split("\n\n") if part.startswith("| date")]
-    assert [[line.split(" | ")[1] for line in table[-2:]] for table in tables] == [["a", "c"], ["b", "d"]]
+    ends = [[line.split(" | ")[1] for line in table[-2:]] for table in tables]
+    assert [end for end in ends if set(end) & set("abcd")] == [["a", "c"], ["b", "d"]]
     for table in tables:
         assert len({line.count("|") for line in table}) == 1
 

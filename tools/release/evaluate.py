@@ -116,6 +116,13 @@ def depth_cells(figures: Mapping[str, Figures]) -> dict[str, str]:
     return cells
 
 
+def facts_of(card: Mapping[str, Any], network: str) -> list[str]:
+    """Steps and size of a network's training, of the card of its weights."""
+    told = (card.get(key) for key in ("steps", "size"))
+    steps, size = (value.get(network) if isinstance(value, dict) else value for value in told)
+    return ["-" if steps is None else str(steps), "x".join(map(str, size or ["-"]))]
+
+
 def append(log: Path, name: str, row: str, facts: list[str], cells: Mapping[str, str]) -> None:
     """A row at the end of the log's table with these columns, which is begun where there is none."""
     text = log.read_text() if log.exists() else _LOG_HEAD
@@ -145,8 +152,7 @@ def main() -> None:
     for place, weights in enumerate(args.weights):
         loaded = load_weights(weights)
         card: dict[str, Any] = loaded.card
-        facts = [", ".join(card.get("data", [])) or "-", str(card.get("steps", "-"))]
-        facts.append("x".join(map(str, card.get("size", ["-"]))))
+        named_data = ", ".join(card.get("data", [])) or "-"
         digest = str(card.get("sha256") or hashlib.sha256(Path(weights).read_bytes()).hexdigest())[:12]
         for row in args.rows:
             if (row == "dis" and place) or (row != "dis" and loaded.flow is None):
@@ -159,12 +165,14 @@ def main() -> None:
                 table.append([f"{row}{mark}" if row == "dis" else f"{row}, {loaded.name}{mark}", *cells])
                 if args.log:
                     named = dict(zip((column.title for column in _FLOW), cells))
-                    append(LOG, args.log, f"{row}{mark} {kind}", ["-"] * 3 if row == "dis" else facts, named)
+                    facts = ["-"] * 3 if row == "dis" else [named_data, *facts_of(card, "flow")]
+                    append(LOG, args.log, f"{row}{mark} {kind}", facts, named)
         if loaded.depth is not None:
             network = learned_depth(NetworkConfig(weights=weights))
             parts = depth_parts(network, weights, args.data, args.quick)
             depths[loaded.name] = measured(parts, STATE / f"depth-{digest}-{kind}.json")
             if args.log:
+                facts = [named_data, *facts_of(card, "depth")]
                 append(LOG, args.log, f"depth {kind}", facts, depth_cells(depths[loaded.name]))
     widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
     print("\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in table))

@@ -1,8 +1,10 @@
 """Put trained weights into the repository: float16 safetensors, card, and an entry of the manifest.
 
     python tools/release/publish.py runs/release/RUN.safetensors NAME --description "..." --licence "..." --limits "..."
+        [--depth runs/release/RUN.safetensors]
 
-The card gets the run and the commit of its recipe, and the figures that evaluate.py measured of this very file. All
+The card gets the runs and the commit of their recipe, and the figures that evaluate.py measured of these very files.
+With --depth the network of depth is that of another run; steps, size and metrics stand on the card by network then. All
 bundled weights together may take 60 MB.
 """
 
@@ -13,6 +15,7 @@ import json
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,6 +33,13 @@ def figures_of(sha256: str) -> dict[str, object]:
     return {file.name.split("-")[0]: json.loads(file.read_text()) for file in files}
 
 
+def card_of(flow: dict[str, Any], depth: dict[str, Any]) -> dict[str, Any]:
+    """The card of two networks that were trained apart: what differs is told by network."""
+    both = flow | depth
+    told = {key: {"flow": flow.get(key), "depth": depth.get(key)} for key in ("steps", "size", "metrics")}
+    return both | told | {"data": sorted({*flow.get("data", []), *depth.get("data", [])})}
+
+
 def commit() -> str:
     """Of the recipe; a plus behind it where files of the recipe have been changed since."""
     git = ["git", "-C", str(ROOT)]
@@ -43,26 +53,33 @@ def commit() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", help="a .safetensors file with its card")
+    parser.add_argument("--depth", metavar="FILE", help="a .safetensors file with its card, whose depth goes with it")
     parser.add_argument("name", help="under which `--weights NAME` finds them")
     parser.add_argument("--description", required=True, help="what they are good for, and how they were trained")
     parser.add_argument("--licence", required=True, help="what the training data allows")
     parser.add_argument("--limits", required=True, help="what they are not good for")
     args = parser.parse_args()
     weights = load_weights(args.weights).rgb()
+    depth, own, runs = weights.depth, weights.card, {"run": Path(args.weights).stem}
+    figures = figures_of(str(own.get("sha256")))
+    if args.depth:
+        other = load_weights(args.depth).rgb()
+        depth, own = other.depth, card_of(own, other.card)
+        runs |= {"depth_run": Path(args.depth).stem}
+        figures |= figures_of(str(other.card.get("sha256")))
     ASSETS.mkdir(parents=True, exist_ok=True)
     file = ASSETS / f"{args.name}.safetensors"
     told = {key: getattr(args, key) for key in ("name", "description", "licence", "limits")}
-    card = weights.card | told | {"recipe": {"run": Path(args.weights).stem, "commit": commit()}}
-    card |= {"figures": figures_of(str(weights.card.get("sha256")))}
+    card = own | told | {"recipe": runs | {"commit": commit()}, "figures": figures}
     path = ASSETS / "manifest.json"
     manifest = json.loads(path.read_text()) if path.exists() else {}
     others = sum((ASSETS / entry["file"]).stat().st_size for name, entry in manifest.items() if name != args.name)
     with tempfile.TemporaryDirectory() as trial:
-        save_weights(Path(trial) / file.name, weights.flow, weights.depth, card, torch.float16)
+        save_weights(Path(trial) / file.name, weights.flow, depth, card, torch.float16)
         size = (Path(trial) / file.name).stat().st_size
     if others + size > LARGEST:
         parser.error(f"all bundled weights would have {(others + size) / 1e6:.1f} MB, more than {LARGEST / 1e6:.0f}")
-    card = save_weights(file, weights.flow, weights.depth, card, torch.float16)
+    card = save_weights(file, weights.flow, depth, card, torch.float16)
     manifest[args.name] = {"file": file.name, "sha256": card["sha256"]}
     path.write_text(json.dumps(dict(sorted(manifest.items())), indent=2) + "\n")
     print(f"{file}: {size / 1e6:.1f} MB, all bundled weights {(others + size) / 1e6:.1f} MB")

@@ -32,7 +32,7 @@ def learned_flow(config: NetworkConfig, weights: Weights | None = None) -> Learn
     weights = (weights or load_weights(config.weights)).rgb()
     if weights.flow is None:
         raise UsageError(f"the weights '{config.weights}' hold no flow network; take --weights FILE with one")
-    return LearnedFlow(weights.flow, config.device, size_of(weights.card), config.network_size)
+    return LearnedFlow(weights.flow, config.device, size_of(weights.card, "flow"), config.network_size)
 
 
 def flow_of(config: OdometryConfig, weights: Weights | None = None) -> FlowEstimator:
@@ -48,7 +48,7 @@ def learned_depth(config: NetworkConfig, weights: Weights | None = None) -> Lear
     weights = (weights or load_weights(config.weights)).rgb()
     if weights.depth is None:
         raise UsageError(f"the weights '{config.weights}' hold no depth network; take --weights FILE with one")
-    return LearnedDepth(weights.depth, config.device, size_of(weights.card), config.network_size)
+    return LearnedDepth(weights.depth, config.device, size_of(weights.card, "depth"), config.network_size)
 
 
 def learned_pose(config: NetworkConfig, weights: Weights | None = None) -> LearnedPose:
@@ -56,7 +56,8 @@ def learned_pose(config: NetworkConfig, weights: Weights | None = None) -> Learn
     weights = (weights or load_weights(config.weights)).rgb()
     if weights.pose is None:
         raise UsageError(f"the weights '{config.weights}' hold no pose network; take --weights FILE with one")
-    return LearnedPose(weights.pose, weights.flow, config.device, size_of(weights.card), config.network_size)
+    size = size_of(weights.card, "pose")
+    return LearnedPose(weights.pose, weights.flow, config.device, size, config.network_size)
 
 
 def wants_network_depth(config: OdometryConfig) -> bool:
