@@ -111,7 +111,7 @@ def size_of(card: dict[str, Any], network: Literal["flow", "depth", "pose"]) -> 
     """
     size = card.get("size", DEFAULT_SIZE)
     if isinstance(size, dict):
-        size = size.get(network, DEFAULT_SIZE)
+        size = size.get(network) or DEFAULT_SIZE
     try:
         width, height = (int(side) for side in size)
     except (TypeError, ValueError):

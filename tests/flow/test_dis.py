@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from trianflow.flow.dis import DISFlow
+from trianflow.flow.interface import FlowPair
 from trianflow.flow.occlusion import flow_quality
 
 PRESETS = ["ultrafast", "fast", "medium"]
@@ -53,6 +54,23 @@ def test_motion_that_differs_from_place_to_place() -> None:
     flow = dis.flow(moved(b, u, v), b).flow_ab[0].numpy()
     error = np.hypot(flow[0] - u, flow[1] - v)[12:-12, 12:-12]
     assert error.mean() < 0.15
+
+
+def test_a_start_that_is_nearly_right_finds_what_is_too_far_away() -> None:
+    """From half of the size on, 60 pixels are out of reach, unless the start has come near; both ways."""
+    b = texture(7)
+    a = moved(b, 60.0, -4.0)
+    dis = DISFlow("medium", 1)
+    near = torch.tensor([57.0, -3.0])[None, :, None, None].expand(1, 2, 160, 240)
+    flow = dis.flow(a, b, FlowPair(near, -near))
+    for field, sign in ((flow.flow_ab, 1), (flow.flow_ba, -1)):
+        inner = field[0, :, 20:-20, 70:-70]
+        error = (inner - sign * torch.tensor([60.0, -4.0])[:, None, None]).norm(dim=0)
+        assert error.median() < 0.1
+    lost = dis.flow(a, b).flow_ab[0, :, 20:-20, 70:-70] - torch.tensor([60.0, -4.0])[:, None, None]
+    assert lost.norm(dim=0).median() > 10
+    with pytest.raises(ValueError, match=r"the first flow has the shape \(1, 2, 80, 240\), not \(1, 2, 160, 240\)"):
+        dis.flow(a, b, FlowPair(near[:, :, :80], -near[:, :, :80]))
 
 
 def test_same_image_is_no_motion() -> None:

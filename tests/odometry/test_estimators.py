@@ -92,6 +92,9 @@ def test_from_pretrained(folder: Path) -> None:
         assert (odometry.config.flow, odometry.config.scale) == (flow, scale)
         assert odometry.config.weights.endswith(f"{name}.safetensors")
         assert len([odometry.track(frame) for frame in frames]) == len(odometry.trajectory) == 3
+    config = OdometryConfig(flow="pwc")
+    alone = VisualOdometry.from_pretrained(str(folder / "flow.safetensors"), camera=CAMERA, config=config)
+    assert alone.config.flow == "pwc"
     with pytest.raises(UsageError, match="no bundled weights are called 'nothing'"):
         VisualOdometry.from_pretrained("nothing", camera=CAMERA)
 

@@ -56,9 +56,9 @@ def motion_figures(estimator: FlowEstimator, data: Path, sequence: Sequence) -> 
     """Median errors of two-view geometry, as the odometry solves it, and how near the flow comes to the truth.
 
     Returns:
-        `rot`, `dir`: median errors in degrees of matches as the flow gives them, a pair without a pose counts as 90 in
-        direction; `fine_rot`, `fine_dir`: the same of matches brought to a fraction of a pixel; `near`: share of all
-        pixels that land within 1 px of their true epipolar line.
+        `rot`, `dir`: median errors in degrees of matches as the flow gives them, a pair without a pose, or with that of
+        a plane, counts as 90 in direction; `fine_rot`, `fine_dir`: the same of matches brought to a fraction of a
+        pixel; `near`: share of all pixels that land within 1 px of their true epipolar line.
     """
     folder = data / sequence.folder
     frames = open_frames(folder)
@@ -66,7 +66,6 @@ def motion_figures(estimator: FlowEstimator, data: Path, sequence: Sequence) -> 
     K, config = camera.K(), OdometryConfig()
     T_wc = torch.from_numpy(Trajectory.load(folder / "poses.txt").T_wc)
     images = [frame.image for frame in frames]
-    smooth = [smoothed(image) for image in images if image is not None]
     found: dict[str, list[float]] = {name: [] for name in ("rot", "dir", "fine_rot", "fine_dir", "near")}
     for a in range(0, len(images) - sequence.stride, sequence.every):
         b = a + sequence.stride
@@ -75,7 +74,7 @@ def motion_figures(estimator: FlowEstimator, data: Path, sequence: Sequence) -> 
         assert second is not None
         flow = estimator.flow(estimator.encode(first), estimator.encode(second))
         T_ba = invert_pose(T_wc[b]) @ T_wc[a]
-        for mark, refiner in (("", None), ("fine_", Refiner(smooth[a], smooth[b], flow.flow_ab))):
+        for mark, refiner in (("", None), ("fine_", Refiner(smoothed(first), smoothed(second), flow.flow_ab))):
             pair = compare_views(flow, K, config, refiner)
             # pair_errors takes camera-to-world poses, here of a as the world
             true, estimated = (np.stack([np.eye(4), invert_pose(T).numpy()]) for T in (T_ba, pair.view.T_ba[0]))

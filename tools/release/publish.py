@@ -23,7 +23,7 @@ from trianflow.weights import load_weights, save_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 ASSETS = ROOT / "assets" / "weights"
-STATE = Path("runs/evaluation")  # of evaluate.py
+STATE = Path("runs/evaluation/2")  # of evaluate.py
 LARGEST = 60_000_000  # bytes of all bundled weights together
 
 
@@ -35,9 +35,13 @@ def figures_of(sha256: str) -> dict[str, object]:
 
 def card_of(flow: dict[str, Any], depth: dict[str, Any]) -> dict[str, Any]:
     """The card of two networks that were trained apart: what differs is told by network."""
-    both = flow | depth
-    told = {key: {"flow": flow.get(key), "depth": depth.get(key)} for key in ("steps", "size", "metrics")}
-    return both | told | {"data": sorted({*flow.get("data", []), *depth.get("data", [])})}
+    cards = {"flow": flow, "depth": depth}
+    told: dict[str, Any] = {}
+    for key in ("steps", "size", "metrics"):
+        told[key] = {name: card[key] for name, card in cards.items() if card.get(key) is not None}
+    listed = [card.get("data", []) for card in cards.values()]
+    data = {name for names in listed for name in ([names] if isinstance(names, str) else names)}
+    return flow | depth | told | {"data": sorted(data)}
 
 
 def commit() -> str:
@@ -64,6 +68,8 @@ def main() -> None:
     figures = figures_of(str(own.get("sha256")))
     if args.depth:
         other = load_weights(args.depth).rgb()
+        if weights.flow is None or other.depth is None:
+            parser.error(f"with --depth, {args.weights} has to hold a flow network and {args.depth} one of depth")
         depth, own = other.depth, card_of(own, other.card)
         runs |= {"depth_run": Path(args.depth).stem}
         figures |= figures_of(str(other.card.get("sha256")))

@@ -84,7 +84,7 @@ def add_network_arguments(group: argparse._ArgumentGroup) -> None:
         "--weights",
         default=None,
         metavar="NAME|FILE",
-        help="weights of the networks: bundled ones by name, or a .safetensors file (default)",
+        help="weights of the networks: bundled ones by name, or a .safetensors file (driving)",
     )
     group.add_argument(
         "--device",

@@ -31,12 +31,12 @@ class DISFlow:
         }
         if preset not in presets:
             raise ValueError(f"DIS has the presets {', '.join(presets)}, not '{preset}'")
-        # An object holds the buffers of its last call: one for each direction.
-        self._forward = cv2.DISOpticalFlow.create(presets[preset])
-        self._backward = cv2.DISOpticalFlow.create(presets[preset])
+        # An object holds the buffers of its last call, the flow that it began with among them: one for each direction,
+        # without and with a start.
+        self._methods = [cv2.DISOpticalFlow.create(presets[preset]) for _ in range(4)]
         if coarsest is not None:
-            self._forward.setCoarsestScale(coarsest)
-            self._backward.setCoarsestScale(coarsest)
+            for method in self._methods:
+                method.setCoarsestScale(coarsest)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="dis")
 
     def encode(self, image: np.ndarray) -> np.ndarray:
@@ -44,15 +44,29 @@ class DISFlow:
         return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
 
     def flow(self, a: np.ndarray, b: np.ndarray, start: FlowPair | None = None) -> FlowPair:
-        """Flow between two grey images of equal size, from no motion or from a flow that is nearly right."""
+        """Flow between two grey images of equal size, from no motion or from a flow that is nearly right.
+
+        Args:
+            a, b: `(H, W)` uint8.
+            start: flows `(1, 2, H, W)` pixels to begin with.
+
+        Returns:
+            Both directions, `(1, 2, H, W)` float32 pixels.
+
+        Raises:
+            ValueError: images of two sizes, or a start of another.
+        """
         if a.shape != b.shape:
             raise ValueError(f"flow needs images of one size, got {a.shape[::-1]} and {b.shape[::-1]}")
+        if start is not None and start.flow_ab.shape != (1, 2, *a.shape):
+            raise ValueError(f"the first flow has the shape {tuple(start.flow_ab.shape)}, not {(1, 2, *a.shape)}")
+        forward, backward = self._methods[:2] if start is None else self._methods[2:]
         # Handed in of another size than the images, the initial flow is only a place for the result.
         empty = np.empty((1, 1, 2), np.float32)
         first, second = (empty, empty) if start is None else (_array(start.flow_ab), _array(start.flow_ba))
-        backward = self._pool.submit(lambda: self._backward.calc(b, a, second))
-        flow_ab = self._forward.calc(a, b, first)
-        return FlowPair(*(torch.from_numpy(f).permute(2, 0, 1)[None] for f in (flow_ab, backward.result())))
+        other_way = self._pool.submit(lambda: backward.calc(b, a, second))
+        flow_ab = forward.calc(a, b, first)
+        return FlowPair(*(torch.from_numpy(f).permute(2, 0, 1)[None] for f in (flow_ab, other_way.result())))
 
 
 def _array(flow: Tensor) -> np.ndarray:

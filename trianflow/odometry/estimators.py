@@ -113,12 +113,14 @@ class Estimators:
     def pretrained(cls, weights: str, config: OdometryConfig) -> tuple[OdometryConfig, Estimators]:
         """The flow and the depth of weights, as far as they have them, with the configuration that uses both.
 
+        The flow is `pwc+dis`, unless the configuration asks for `pwc`.
+
         Raises:
             UsageError, TrianflowError: as of `learned_flow`, where the weights hold neither.
         """
         loaded = load_weights(weights)
         changes = {"weights": str(weights)}
-        if loaded.flow is not None or loaded.depth is None:
+        if config.flow == "dis" and (loaded.flow is not None or loaded.depth is None):
             changes["flow"] = "pwc+dis"
         if loaded.depth is not None:
             changes["scale"] = "depth"

@@ -103,12 +103,12 @@ class VisualOdometry:
     def from_pretrained(
         cls, weights: str = "driving", *, camera: Camera, config: OdometryConfig | None = None
     ) -> VisualOdometry:
-        """Odometry on the flow of a network, and scaled by its depth, as far as the weights have them.
+        """Odometry on a network's flow, carried on by DIS, and scaled by its depth, as far as the weights have them.
 
         Args:
             weights: name of bundled weights, or a .safetensors file.
             camera: of the frames.
-            config: all other settings.
+            config: all other settings; a flow of `pwc` in it is kept.
 
         Raises:
             UsageError: no weights are called so, or they hold neither flow nor depth.

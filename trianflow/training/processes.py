@@ -62,7 +62,7 @@ def leave(fabric: Fabric) -> None:
 
     A process that ends while they run is aborted by the C++ library. A thread that lets go of a tensor needs the
     interpreter's lock, which is held where the last reference to the group ends and waits for the threads: so the lock
-    is given away for a moment first, or both may wait for ever.
+    is given away for a moment first, or both may wait for ever. A moment is enough in practice, not by construction.
     """
     if fabric.world_size > 1 and torch.distributed.is_initialized():
         torch.distributed.barrier()

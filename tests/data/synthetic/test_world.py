@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -16,6 +18,11 @@ from trianflow.data.synthetic import (
     render,
     render_pairs,
 )
+from trianflow.data.synthetic.roadside import Line
+from trianflow.data.synthetic.scene import Dice, SceneBuilder
+from trianflow.data.synthetic.street import road_line
+from trianflow.data.synthetic.textures import make_textures
+from trianflow.data.synthetic.village import Side
 from trianflow.geometry.camera import Camera
 
 _KINDS = ("driving", "handheld", "rotation", "standing", "fast")
@@ -121,8 +128,9 @@ def test_depths_are_near_and_far():
     assert solid.max() > 80
 
 
-def test_sequence_gives_every_pair_and_the_first_pose_is_the_world():
-    sequence = SyntheticSequence.make("street", "driving", 4, Camera.from_fov(64, 32, 80.0), moving_objects=1)
+@pytest.mark.parametrize("kind", ["street", "village", "room"])
+def test_sequence_gives_every_pair_and_the_first_pose_is_the_world(kind):
+    sequence = SyntheticSequence.make(kind, "driving", 4, Camera.from_fov(64, 32, 80.0), moving_objects=1)
     pairs = list(sequence)
     frames = list(sequence.frames())
     assert len(sequence) == len(pairs) == 3
@@ -131,6 +139,19 @@ def test_sequence_gives_every_pair_and_the_first_pose_is_the_world():
     for i, pair in enumerate(pairs):
         torch.testing.assert_close(sequence.T_0c[i + 1] @ pair.T_ba[0], sequence.T_0c[i])
         torch.testing.assert_close(pair.image_b, frames[i + 1].image, rtol=0, atol=1e-4)
+
+
+def test_hedges_and_walls_of_a_village_have_no_gaps():
+    """Their pieces are at least as long as they are apart, in bends too."""
+    for seed in range(6):
+        side = Side(SceneBuilder(make_textures()), Dice(seed), Line(road_line(Dice(seed), 90.0)), 1, 3.0, 90.0)
+        for start, end, away in ((0.0, 12.4, 0.5), (0.0, 6.1, 2.0), (10.0, 85.0, 7.0)):
+            pieces = list(side.pieces(start, end, away))
+            assert pieces[0][0] - pieces[0][1] / 2 <= start
+            assert pieces[-1][0] + pieces[-1][1] / 2 >= end
+            for (s, length), (t, _) in pairwise(pieces):
+                (x, z, _), (u, v, _) = side.at(s, away), side.at(t, away)
+                assert math.hypot(u - x, v - z) < length, (seed, s)
 
 
 def test_errors_say_what_to_do():

@@ -53,7 +53,7 @@ class SyntheticSource(Settings):
 
 
 class DriveSource(Settings):
-    """Pairs or triples of random synthetic drives through streets, with exact truth and speeds."""
+    """Pairs or triples of random synthetic drives through streets or villages, with exact truth and speeds."""
 
     drives: int = Field(gt=0, le=_MOST_PAIRS, description="number of pairs")
     seed: int = Field(0, ge=0, le=1_000_000, description="another seed gives other streets")
@@ -97,6 +97,13 @@ def frames_of(source: Source) -> str | None:
     return source.path if isinstance(source, PathSource) else None
 
 
+def _world(source: Source) -> tuple[str, int] | None:
+    """What is rendered for a source: kind of scenes, seed."""
+    if isinstance(source, SyntheticSource):
+        return "scenes", source.seed
+    return (source.scene, source.seed) if isinstance(source, DriveSource) else None
+
+
 class DataConfig(Settings):
     """Pairs of frames for training and validation."""
 
@@ -138,10 +145,9 @@ class DataConfig(Settings):
 
     @model_validator(mode="after")
     def _synthetic_seeds_differ(self) -> DataConfig:
-        for kind in (SyntheticSource, DriveSource):
-            train, val = ({s.seed for s in part if isinstance(s, kind)} for part in (self.train, self.val))
-            if train & val:
-                raise ValueError(f"the synthetic seed {min(train & val)} stands in train and in val: the same pairs")
+        train, val = ({key for s in part if (key := _world(s))} for part in (self.train, self.val))
+        if train & val:
+            raise ValueError(f"the synthetic seed {min(train & val)[1]} stands in train and in val: the same pairs")
         if self.views == 3 and any(isinstance(s, SyntheticSource) for s in (*self.train, *self.val)):
             raise ValueError("synthetic scenes have two views: take drives for three")
         if self.views == 3 and any(isinstance(s, WarpedSource) for s in (*self.train, *self.val)):

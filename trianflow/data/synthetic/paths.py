@@ -45,7 +45,7 @@ def camera_path(kind: PathKind, scene: Scene, frames: int, fps: float = 10.0, se
         `(N, 4, 4)` float64 camera to world, metres.
 
     Raises:
-        ValueError: for an unknown kind, or where the street is too short for the drive.
+        ValueError: for an unknown kind, or where the road is too short for the drive.
     """
     if kind not in _MANNERS:
         raise ValueError(f"no camera path {kind!r} among {', '.join(_MANNERS)}")
@@ -63,7 +63,7 @@ def camera_path(kind: PathKind, scene: Scene, frames: int, fps: float = 10.0, se
     needed, usable = float(travelled[-1]), scene.route.length
     if not room and needed > usable:
         raise ValueError(
-            f"the street is {usable:.0f} m long, {frames} frames take {needed:.0f} m:"
+            f"the road is {usable:.0f} m long, {frames} frames take {needed:.0f} m:"
             " ask make_scene for a greater length="
         )
     spare = usable if room else usable - needed

@@ -46,9 +46,9 @@ class Line:
         return (x + offset * math.cos(heading), z - offset * math.sin(heading)), heading
 
 
-def patch(builder: SceneBuilder, dice: Dice, line: Line, s: float) -> None:
-    """Mended asphalt or the cover of a manhole, about `s` metres along the road."""
-    (x, z), yaw = line.at(s + dice.uniform(-2, 2), dice.uniform(-3.5, 3.5))
+def patch(builder: SceneBuilder, dice: Dice, line: Line, s: float, across: tuple[float, float] = (-3.5, 3.5)) -> None:
+    """Mended asphalt or the cover of a manhole, about `s` metres along the road, `across` metres from its line."""
+    (x, z), yaw = line.at(s + dice.uniform(-2, 2), dice.uniform(*across))
     if dice.uniform(0, 1) < 0.5:
         size = dice.uniform(0.8, 2.2), 0.02, dice.uniform(1, 4)
         builder.add(BOX, size, x, z, -0.009, yaw, "asphalt", tint=(0.72,) * 3)

@@ -11,8 +11,8 @@ from trianflow.data.synthetic.scene import BOX, CYLINDER, ELLIPSOID, Dice, Light
 from trianflow.data.synthetic.street import BEFORE, BEYOND, backdrop, road_line
 from trianflow.data.synthetic.textures import TextureBank
 
-_PIECE = 5.0  # metres of road that are built as if it were straight
-_LAPPED = 5.5  # what is built there, so that bends show no gaps
+_PIECE = 5.0  # metres of road, at most, that are built as if it were straight
+_TIGHTEST = 27.0  # radius of a bend, metres
 _CLEAR = 1.7  # metres from the way of the camera to the nearer edge of the road
 _FACADES = ("facade_plaster", "facade_brick", "facade_grey", "facade_stone", "facade_plaster")
 
@@ -29,14 +29,14 @@ def make_village(seed: int, moving_objects: int, textures: TextureBank, length: 
     for side in (-1, 1):
         _roadside(Side(builder, dice, line, side, middle + side * half, line.length + 0.75 * BEYOND))
     backdrop(builder, dice, line)
+    speed = dice.uniform(4, 9)  # of all, as they come behind each other
     for k in range(moving_objects):
-        lane = middle - half + 1.0
-        builder.movers.append(Mover(route, dice.uniform(20, 50) + 25 * k, dice.uniform(4, 9), lane, True))
+        builder.movers.append(Mover(route, dice.uniform(20, 38) + 25 * k, speed, middle - half + 1.0, True))
         car(builder, dice, 0.0, 0.0, 0.0, k + 1)
     turn = dice.uniform(-math.pi, math.pi)
     sun = (math.cos(turn), -dice.uniform(0.5, 1.1), math.sin(turn))
     light = Light(sun, dice.uniform(0.5, 1.0), dice.uniform(0.35, 0.65), haze=dice.uniform(150, 500))
-    return builder.finish("village", light, route, _CLEAR - 0.5, 1.65)
+    return builder.finish("village", light, route, 0.7, 1.65)  # the cars come as near as that
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,19 @@ class Side:
         (x, z), yaw = self.line.at(s, self.edge + self.side * away)
         return x, z, yaw
 
-    def pieces(self, start: float, end: float) -> Iterator[float]:
-        """The middles of the pieces from `start` to `end` metres."""
-        count = max(1, round((end - start) / _PIECE))
-        return (start + (i + 0.5) * (end - start) / count for i in range(count))
+    def pieces(self, start: float, end: float, away: float) -> Iterator[tuple[float, float]]:
+        """The middles and the lengths of the pieces from `start` to `end` metres, `away` metres from the edge.
+
+        They overlap, and in bends touch at least.
+        """
+        count = math.ceil((end - start) / _PIECE)
+        length = _lapped((end - start) / count, abs(self.edge) + away)
+        return ((start + (i + 0.5) * (end - start) / count, length) for i in range(count))
+
+
+def _lapped(spacing: float, outside: float) -> float:
+    """The length of pieces so far apart on a line, that they touch `outside` metres from it in the tightest bend."""
+    return spacing * (1 + outside / _TIGHTEST) + 0.3
 
 
 def _road(builder: SceneBuilder, dice: Dice, line: Line, middle: float, half: float) -> None:
@@ -79,15 +88,16 @@ def _road(builder: SceneBuilder, dice: Dice, line: Line, middle: float, half: fl
     while s < line.length + BEYOND:
         lift = 0.004 * (i % 2)
         (x, z), yaw = line.at(s, middle)
-        builder.add(BOX, (2 * half, 0.3, _LAPPED), x, z, -0.3 + lift, yaw, surface, tint=tint, offset=(0.3, s % 5.0))
+        size = 2 * half, 0.3, _lapped(_PIECE, half - middle)
+        builder.add(BOX, size, x, z, -0.3 + lift, yaw, surface, tint=tint, offset=(0.3, s % 5.0))
         if marked and i % 2:
             builder.add(BOX, (0.12, 0.02, 3.0), x, z, lift, yaw, "white")
         if dice.uniform(0, 1) < 0.2:
-            patch(builder, dice, line, s)
+            patch(builder, dice, line, s, (middle - half + 1.2, middle + half - 1.2))
         if dice.uniform(0, 1) < shady:
-            (x, z), yaw = line.at(s, middle + dice.uniform(-1.2, 1.2) * half)
-            size, dark = (dice.uniform(0.8, 5), 0.02, dice.uniform(0.8, 7)), dice.uniform(0.2, 0.5)
-            builder.add(BOX, size, x, z, 0.002, yaw + dice.uniform(-0.4, 0.4), surface, tint=(dark,) * 3)
+            width, dark = dice.uniform(0.3, 0.95) * 2 * half, dice.uniform(0.2, 0.5)
+            (x, z), yaw = line.at(s, middle + dice.uniform(-1, 1) * (half - width / 2))
+            builder.add(BOX, (width, 0.02, dice.uniform(0.8, 6)), x, z, 0.002, yaw, surface, tint=(dark,) * 3)
         i, s = i + 1, s + _PIECE
 
 
@@ -118,10 +128,10 @@ def _roadside(side: Side) -> None:
 
 def _pavement(side: Side, width: float) -> None:
     texture = ("paving", "cobble", "concrete")[side.dice.choice(3)]
-    for i, s in enumerate(side.pieces(-BEFORE, side.end)):
+    for i, (s, length) in enumerate(side.pieces(-BEFORE, side.end, width)):
         x, z, yaw = side.at(s, width / 2)
         base = -0.18 + 0.004 * (i % 2)
-        side.builder.add(BOX, (width, 0.3, _LAPPED), x, z, base, yaw, "concrete", texture, offset=(0, s % 4.0))
+        side.builder.add(BOX, (width, 0.3, length), x, z, base, yaw, "concrete", texture, offset=(0, s % 4.0))
 
 
 def _hedge(side: Side, start: float, end: float, away: float) -> None:
@@ -129,10 +139,10 @@ def _hedge(side: Side, start: float, end: float, away: float) -> None:
     dice = side.dice
     height, depth, level = dice.uniform(0.7, 2.8), dice.uniform(0.6, 1.6), dice.uniform(0.3, 1.0)
     wild = dice.choice(2)
-    for s in side.pieces(start, end):
+    for s, length in side.pieces(start, end, away + depth):
         x, z, yaw = side.at(s, away + depth / 2)
         tint = _darker(dice.tint(0.15), level)
-        side.builder.add(BOX, (depth, height, _LAPPED), x, z, 0, yaw, "leaves", tint=tint, offset=(0, s % 2.5))
+        side.builder.add(BOX, (depth, height, length), x, z, 0, yaw, "leaves", tint=tint, offset=(0, s % 2.5))
         for _ in range(2 * wild):
             x, z, _ = side.at(s + dice.uniform(-2.2, 2.2), away + depth / 2)
             size = depth * dice.uniform(1.0, 1.5), dice.uniform(0.6, 1.6), dice.uniform(1.5, 3.5)
@@ -145,9 +155,9 @@ def _wall(side: Side, start: float, end: float, away: float) -> None:
     texture = ("brick", "plaster", "concrete", "cobble", "planks", "planks", "metal")[dice.choice(7)]
     fence = texture in ("planks", "metal")
     height, thick, tint = dice.uniform(0.6, 2.2), 0.06 if fence else 0.3, dice.tint(0.5)
-    for s in side.pieces(start, end):
+    for s, length in side.pieces(start, end, away + thick):
         x, z, yaw = side.at(s, away + thick)
-        side.builder.add(BOX, (thick, height, _LAPPED), x, z, 0, yaw, texture, tint=tint, offset=(0, s % 2.4))
+        side.builder.add(BOX, (thick, height, length), x, z, 0, yaw, texture, tint=tint, offset=(0, s % 2.4))
         if fence:
             side.builder.add(BOX, (0.14, height + 0.15, 0.14), x, z, 0, yaw, "planks", tint=(0.7, 0.7, 0.7))
 
@@ -155,7 +165,7 @@ def _wall(side: Side, start: float, end: float, away: float) -> None:
 def _bushes(side: Side, start: float, end: float, away: float, large: float) -> None:
     """Bushes up to `large` metres high; those above three are trees with leaves down to the ground."""
     dice = side.dice
-    for s in side.pieces(start, end):
+    for s, _ in side.pieces(start, end, away):
         for _ in range(2):
             high = large * dice.uniform(0.5, 1.0)
             wide = high * dice.uniform(0.7, 1.2)
