@@ -45,7 +45,7 @@ def test_import_and_show(published: Path, tmp_path: Path, trianflow) -> None:
 def test_verify(published: Path, tmp_path: Path, trianflow) -> None:
     result = trianflow("weights", "verify")
     assert (result.code, result.err) == (0, "")
-    assert "driving: flow, sha256 as on its card\n" in result.out
+    assert "driving: flow + depth, sha256 as on its card\n" in result.out
     good, bad, broken = (tmp_path / f"{name}.safetensors" for name in ("good", "bad", "broken"))
     for file in (good, bad):
         assert trianflow("weights", "import", published, "-q", "--out", file).code == 0

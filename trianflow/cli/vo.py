@@ -53,8 +53,8 @@ examples:
   trianflow vo room/rgb --depth room/depth --depth-scale 5000 --cloud room.ply --mesh room_mesh.ply
   trianflow vo drive.mp4 --calib calib.yaml --report --overlay drive_seen.mp4
   trianflow vo 0 --live
-  trianflow vo drive.mp4 --flow pwc+dis
-  trianflow vo drive.mp4 --flow pwc --scale depth --weights my.safetensors
+  trianflow vo drive.mp4 --flow pwc+dis --scale depth
+  trianflow vo drive.mp4 --flow pwc --weights my.safetensors
   trianflow vo drive.mp4 --intrinsics 620 620 404 309 --stride 2 matches.count=4000 two_view.threshold=1"""
 
 
