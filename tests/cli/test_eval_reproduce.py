@@ -238,7 +238,7 @@ def test_odometry_from_the_archives_to_the_figures(reproduce, tmp_path: Path) ->
     for seed, name in enumerate(("00", "09", "10")):
         write_sequence(dataset, name, seed + 3)
     short = [f"stages.{stage}.steps=1" for stage in ("flow", "depth", "joint")]
-    short += ["data.size=[128,64]", "batch_size=2", "workers=0", "val_pairs=4", "init=driving"]
+    short += ["data.size=[128,64]", "batch_size=2", "workers=0", "val_pairs=4", "init=driving", "system.deepest=256"]
     short += ["system.geometry.min_points=20", "system.geometry.matches=500"]
     before = reproduce("odometry", *short)
     assert states(before.out) == ["ready", "waiting", "waiting", "waiting", "waiting", "waiting"]

@@ -40,6 +40,16 @@ def test_flow_alone_leaves_the_depth(flow: PWCNet, tmp_path: Path) -> None:
     assert not same(other.flow, flow)
 
 
+def test_depth_must_be_as_large_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "depth.safetensors"
+    save_weights(path, None, DepthNet(1, 128), {})
+    with pytest.raises(UsageError, match=r"depth\.safetensors need system.deepest=128"):
+        load_initial(TrianFlow(), str(path))
+    system = TrianFlow(SystemConfig(deepest=128))
+    load_initial(system, str(path))
+    assert system.depth.deepest == 128
+
+
 def test_features_must_be_compared_as_they_were(flow: PWCNet, tmp_path: Path) -> None:
     path = tmp_path / "flow.safetensors"
     save_weights(path, flow, None, {})

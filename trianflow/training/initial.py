@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trianflow.checkpoint import fill
+from trianflow.depth.network import DepthNet
 from trianflow.depth.resnet import load_imagenet_weights
 from trianflow.errors import UsageError
 from trianflow.systems.trianflow import TrianFlow
@@ -34,7 +35,8 @@ def load_initial(system: AnySystem, name: str) -> None:
         name: of bundled weights, or a .safetensors file.
 
     Raises:
-        UsageError: no such weights, they were trained with another `normalize_features`, or hold nothing for it.
+        UsageError: no such weights, they were trained with another `normalize_features` or `deepest`, or hold nothing
+            for it.
         TrianflowError: a file that cannot be read.
         CheckpointError: tensors of other networks.
     """
@@ -45,6 +47,9 @@ def load_initial(system: AnySystem, name: str) -> None:
             raise UsageError(f"the weights {name} need system.normalize_features={str(theirs).lower()}")
     held = (("flow", weights.flow), ("depth", weights.depth), ("pose", weights.pose), ("objects", weights.objects))
     own = dict(system.named_children())
+    depth = own.get("depth")
+    if isinstance(weights.depth, DepthNet) and isinstance(depth, DepthNet) and weights.depth.deepest != depth.deepest:
+        raise UsageError(f"the weights {name} need system.deepest={weights.depth.deepest}")
     given = [(own[kind], network) for kind, network in held if network is not None and kind in own]
     if not given:
         raise UsageError(f"the weights {name} hold none of the networks that are to be trained")
