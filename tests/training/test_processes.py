@@ -213,7 +213,8 @@ def test_gradients_of_two_processes_are_those_of_one(tmp_path: Path, stage: str)
     script.write_text(_FIRST_STEP)
     words = [f"stages.{name}=null" for name in ("flow", "depth", "joint") if name != stage]
     words += [f"stages.{stage}.steps=1", "init=driving", "system.deepest=256", "clip=1e9"]
-    words += ["data.train=[{synthetic: 2, seed: 1}]", "data.size=[256,128]", "system.geometry.two_view={threshold: 0.8, noise_floor: 0.1}"]
+    words += ["data.train=[{synthetic: 2, seed: 1}]", "data.size=[256,128]"]
+    words += ["system.geometry.two_view={threshold: 0.8, noise_floor: 0.1}"]
     found = []
     for launcher, out in (([sys.executable], tmp_path / "one"), (TWO, tmp_path / "two")):
         done = run(*launcher, str(script), str(out), *words)
