@@ -33,7 +33,7 @@ ALIGNMENT = {"front": "sim3", "window": "sim3", "height": "se3", "speed": "se3",
 LEARNED = ("pwc", "pwc+dis")
 ALIGNMENT |= dict.fromkeys(LEARNED, "sim3")
 WORDS = {"front": ["window.frames=0"], "height": ["camera_height=1.65"], "fused": ["scale=depth"]}
-WORDS |= {name: [f"flow={name}", "weights=driving"] for name in LEARNED}
+WORDS |= {name: [f"flow={name}"] for name in LEARNED}
 DRIVE = trianflow.Camera(256.0, 256.0, 255.5, 127.5, 512, 256)
 
 

@@ -162,12 +162,12 @@ def main() -> None:
             file = STATE / f"{mark}-{kind}.json"
             parts = flow_parts(estimator_of(row, weights), args.data, Path("runs/cache/release"), args.quick)
             figures = measured(parts, file)
-            for mark, cells in (("", flow_cells(figures)), (", matches refined", fine_cells(figures))):
-                table.append([f"{row}{mark}" if row == "dis" else f"{row}, {loaded.name}{mark}", *cells])
+            for how, cells in (("", flow_cells(figures)), (", matches refined", fine_cells(figures))):
+                table.append([f"{row}{how}" if row == "dis" else f"{row}, {loaded.name}{how}", *cells])
                 if args.log:
                     named = dict(zip((column.title for column in _FLOW), cells))
                     facts = ["-"] * 3 if row == "dis" else [named_data, *facts_of(card, "flow")]
-                    append(LOG, args.log, f"{row}{mark} {kind}", facts, named)
+                    append(LOG, args.log, f"{row}{how} {kind}", facts, named)
         if loaded.depth is not None:
             network = learned_depth(NetworkConfig(weights=weights))
             parts = depth_parts(network, weights, args.data, args.quick)
