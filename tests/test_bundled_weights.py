@@ -49,7 +49,7 @@ def test_depth_is_better_than_a_constant_on_new_scenes(
     network = learned_depth(NetworkConfig(weights="indoor" if scene == "room" else "driving"))
     seen: list[tuple[np.ndarray, np.ndarray]] = []
     if scene == "room":
-        rooms = random_pairs(6, 120, 160, seed=31337, street_share=0)
+        rooms = random_pairs(6, 120, 160, seed=31337, scene="room")
         images = rooms.image_a.permute(0, 2, 3, 1).mul(255).round().byte().numpy()
         seen = list(zip(images, rooms.depth_a[:, 0].numpy()))
     else:

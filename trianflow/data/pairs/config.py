@@ -50,18 +50,23 @@ class SyntheticSource(Settings):
 
     synthetic: int = Field(gt=0, le=_MOST_PAIRS, description="number of pairs")
     seed: int = Field(0, ge=0, le=1_000_000, description="another seed gives other scenes")
+    scene: Literal["room", "office"] | None = Field(
+        None, description="office: desks full of things, from near; default: two thirds streets, the others rooms"
+    )
 
 
 class DriveSource(Settings):
-    """Pairs or triples of random synthetic drives through streets or villages, with exact truth and speeds."""
+    """Pairs or triples of random synthetic drives in streets, villages or the country, with exact truth and speeds."""
 
     drives: int = Field(gt=0, le=_MOST_PAIRS, description="number of pairs")
     seed: int = Field(0, ge=0, le=1_000_000, description="another seed gives other streets")
     stride: int = Field(1, ge=1, le=LONGEST_STRIDE, description="frames from the first to the second image")
     fps: float = Field(10.0, ge=8, le=100, description="frames a second, at 8 or 15 metres a second")
     movers: int = Field(3, ge=0, description="cars that drive, at most")
-    scene: Literal["street", "village"] = Field(
-        "street", description="village: a narrow road between hedges, walls, trees and small houses"
+    scene: Literal["street", "village", "country"] = Field(
+        "street",
+        description="village: a narrow road between hedges, walls, trees and small houses;"
+        " country: between slopes, meadows, fields and woods",
     )
 
 

@@ -43,7 +43,7 @@ class RenderedPairs(PairSource):
     of the synthetic world is rebuilt.
 
     Args:
-        source: number of pairs and seed.
+        source: number of pairs, seed, kind of scene.
         size: width and height, pixels.
         cache: folder of the cache; None renders every pair each time it is asked for.
 
@@ -52,13 +52,15 @@ class RenderedPairs(PairSource):
     """
 
     def __init__(self, source: SyntheticSource, size: tuple[int, int], cache: Path | None) -> None:
-        self._count, self._seed, self._size = source.synthetic, source.seed, size
+        self._count, self._seed, self._scene, self._size = source.synthetic, source.seed, source.scene, size
         self.notes: list[str] = []
         self._cache: Cache | None = None
         self._array: np.ndarray | None = None
         if cache is not None:
             facts = {"count": self._count, "seed": self._seed, "size": list(size), "fields": str(self._dtype())}
-            self._cache = Cache(cache, f"synthetic-{self._seed}", [self._seed, self._count, *size], facts)
+            identity: list[object] = [self._seed, self._count, *size]
+            identity += [self._scene] if self._scene else []
+            self._cache = Cache(cache, f"synthetic-{self._seed}", identity, facts)
             if self._cache.read() is None or not self._is_current(self._cache):
                 self._cache.write(self._render_all(), self._dtype(), {}, self._count)
 
@@ -92,7 +94,7 @@ class RenderedPairs(PairSource):
 
     def _render(self, number: int) -> np.ndarray:
         width, height = self._size
-        pair = random_pairs(1, height, width, self._seed * _SEEDS + number)
+        pair = random_pairs(1, height, width, self._seed * _SEEDS + number, scene=self._scene)
         record = np.zeros((), self._dtype())
         for view, image in enumerate((pair.image_a, pair.image_b)):
             record["images"][view] = image[0].permute(1, 2, 0).mul(255).round().byte().numpy()

@@ -53,7 +53,7 @@ def camera_path(kind: PathKind, scene: Scene, frames: int, fps: float = 10.0, se
         raise ValueError(f"a path needs frames and a frame rate, not {frames} at {fps:g} fps")
     speeds, sway, turning, rate = _MANNERS[kind]
     g = torch.Generator().manual_seed(seed)
-    room = scene.kind == "room"
+    room = scene.kind in ("room", "office")
     speed = speeds[room] * (0.85 + 0.3 * float(torch.rand((), generator=g)))
     t = torch.arange(frames, dtype=torch.float64) / fps
     # the speed itself swells by a fifth: s' = speed (1 + 0.2 sin)
@@ -75,8 +75,12 @@ def camera_path(kind: PathKind, scene: Scene, frames: int, fps: float = 10.0, se
         turn = scene.route.headings[-1] - scene.route.headings[0]
         heading = heading + torch.div(s, usable, rounding_mode="floor") * turn
     height = scene.eye_height + wave(g, t, rate * 2) * sway[1] * size
-    yaw = heading + turning[0] * wave(g, t, rate)
-    return look(position, height, yaw, turning[1] * wave(g, t, rate), turning[2] * wave(g, t, rate))
+    yaw, pitch = heading + turning[0] * wave(g, t, rate), turning[1] * wave(g, t, rate)
+    roll = turning[2] * wave(g, t, rate)
+    if scene.gaze:
+        around, down = torch.rand(2, generator=g).tolist()
+        yaw, pitch = yaw + 2 * math.pi * around, pitch - scene.gaze * down
+    return look(position, height, yaw, pitch, roll)
 
 
 def wave(g: torch.Generator, t: Tensor, rate: float) -> Tensor:

@@ -172,7 +172,7 @@ def car(builder: SceneBuilder, dice: Dice, x: float, z: float, yaw: float, insta
         texture: str,
         tint: tuple[float, float, float],
         top: str | None = None,
-        lying: bool = False,
+        roll: float = 0.0,
     ) -> None:
         builder.add(
             shape,
@@ -186,7 +186,7 @@ def car(builder: SceneBuilder, dice: Dice, x: float, z: float, yaw: float, insta
             tint,
             offset=shift,
             instance=instance,
-            lying=lying,
+            roll=roll,
         )
 
     put(BOX, (1.86, 0.02, long + 0.15), 0, 0, 0.006, "asphalt", (0.3, 0.3, 0.32))
@@ -196,7 +196,7 @@ def car(builder: SceneBuilder, dice: Dice, x: float, z: float, yaw: float, insta
     put(BOX, (1.46, 0.09, long * 0.46), 0, -0.07 * long, 0.86 + tall * 0.5, "metal", paint)
     for ahead in (-0.31 * long, 0.31 * long):
         for right in (-0.8, 0.8):
-            put(CYLINDER, (0.62, 0.22, 0.62), right, ahead, 0.01, "asphalt", (0.5, 0.5, 0.5), "metal", True)
+            put(CYLINDER, (0.62, 0.22, 0.62), right, ahead, 0.01, "asphalt", (0.5, 0.5, 0.5), "metal", math.pi / 2)
     for right in (-0.66, 0.66):
         put(BOX, (0.36, 0.16, 0.06), right, 0.5 * long, 0.56, "white", (1.1, 1.1, 1.0))
         put(BOX, (0.34, 0.18, 0.06), right, -0.5 * long, 0.56, "white", (0.85, 0.08, 0.06))

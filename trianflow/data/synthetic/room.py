@@ -20,8 +20,8 @@ def make_room(seed: int, moving_objects: int, textures: TextureBank) -> Scene:
     builder = SceneBuilder(textures)
     width, length, height = dice.uniform(7, 11), dice.uniform(6, 9), dice.uniform(2.6, 3.4)
     clearance = 0.8
-    loop = _loop(width / 2 - 2.4, length / 2 - 2.4)
-    _shell(builder, dice, width, length, height)
+    loop = closed_walk(width / 2 - 2.4, length / 2 - 2.4)
+    shell(builder, dice, width, length, height)
     pictures = [f"crop{i}" for i in range(textures.crops)] or [
         "noise0",
         "noise1",
@@ -85,7 +85,7 @@ def make_room(seed: int, moving_objects: int, textures: TextureBank) -> Scene:
     for k in range(moving_objects):
         # objects stay low and between the furniture's front and the middle, under the camera's sight line
         builder.movers.append(
-            Mover(_loop(width / 2 - 1.25, length / 2 - 1.25, 40), dice.uniform(0, 30), dice.uniform(0.2, 0.6))
+            Mover(closed_walk(width / 2 - 1.25, length / 2 - 1.25, 40), dice.uniform(0, 30), dice.uniform(0.2, 0.6))
         )
         size = dice.uniform(0.25, 0.4)
         builder.add(BOX, (size, size, size * 1.3), 0, 0, 0.05, 0, f"noise{k % 3}", tint=dice.tint(0.2), instance=k + 1)
@@ -94,7 +94,7 @@ def make_room(seed: int, moving_objects: int, textures: TextureBank) -> Scene:
     return builder.finish("room", light, loop, clearance, dice.uniform(1.35, 1.6))
 
 
-def _loop(half_x: float, half_z: float, turns: int = 1) -> Curve:
+def closed_walk(half_x: float, half_z: float, turns: int = 1) -> Curve:
     """An ellipse, driven clockwise seen from above, `turns` times; sampled evenly in arc length."""
     angle = torch.linspace(0, 2 * math.pi, 4001, dtype=torch.float64)
     x, z = half_x * angle.sin(), half_z * angle.cos()
@@ -110,7 +110,8 @@ def _loop(half_x: float, half_z: float, turns: int = 1) -> Curve:
     return Curve(float(along[-1]) / count, points, heading)
 
 
-def _shell(builder: SceneBuilder, dice: Dice, width: float, length: float, height: float) -> None:
+def shell(builder: SceneBuilder, dice: Dice, width: float, length: float, height: float) -> None:
+    """Floor, ceiling and walls of so many metres, with beams, a carpet and a lamp."""
     thick = 0.3
     floor, wall = _FLOORS[dice.choice(len(_FLOORS))], _WALLS[dice.choice(len(_WALLS))]
     builder.add(BOX, (width + 1, thick, length + 1), 0, 0, -thick, 0, floor, tint=dice.tint(0.2))

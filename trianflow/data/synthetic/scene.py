@@ -83,7 +83,7 @@ class Scene:
     """Everything that can be seen. World axes: x right, y down, z forward; the ground is y = 0; metres.
 
     Attributes:
-        kind: `street`, `village` or `room`.
+        kind: `street`, `village`, `country`, `room` or `office`.
         shape: `(P,)` int64: BOX, CYLINDER (axis along local y) or ELLIPSOID.
         half: `(P, 3)` float32 half extents.
         T_ol: `(P, 4, 4)` float64, primitive to its object's frame (to the world for static primitives).
@@ -100,6 +100,7 @@ class Scene:
         eye_height: metres of a usual camera above the ground.
         reach: metres beyond which a primitive that fits a sphere of radius 1 m is not drawn; of radius r, the root
             of r times as far.
+        gaze: radians by which a camera may look down, in any direction then; 0 looks along the way.
     """
 
     kind: str
@@ -118,6 +119,7 @@ class Scene:
     clearance: float
     eye_height: float
     reach: float = math.inf
+    gaze: float = 0.0
 
     def object_poses(self, times: Tensor) -> Tensor:
         """The world, then every mover, to world at `times` `(F,)` seconds: `(F, M + 1, 4, 4)` float64."""
@@ -184,7 +186,7 @@ class SceneBuilder:
         period: float = 0.0,
         offset: tuple[float, float] = (0.0, 0.0),
         instance: int = 0,
-        lying: bool = False,
+        roll: float = 0.0,
     ) -> None:
         """Add one primitive.
 
@@ -198,20 +200,23 @@ class SceneBuilder:
             period: metres of a tile of the side's texture; 0 takes the texture's own.
             offset: shift of the texture in metres.
             instance: 0 static, else the object whose frame the position refers to.
-            lying: turn local y into the horizontal (wheels, beams); `base` is then the lowest point still.
+            roll: radians about local z, before `yaw`: lowers the right end, and lays a cylinder on its side where it is
+                pi / 2; `base` is the lowest point of the body's box still.
         """
         side, other = self.textures.index(texture), self.textures.index(top or texture)
-        height = size[0] if lying else size[1]
+        height = abs(size[0] * math.sin(roll)) + abs(size[1] * math.cos(roll))
         extents = (size[0] / 2, size[1] / 2, size[2] / 2)
         y = -(base + height / 2)
-        self.rows.append((shape, *extents, x, y, z, yaw, float(lying), instance, side, other, period, *offset, *tint))
+        self.rows.append((shape, *extents, x, y, z, yaw, roll, instance, side, other, period, *offset, *tint))
 
     def finish(self, kind: str, light: Light, route: Curve, clearance: float, eye_height: float) -> Scene:
         """The finished scene."""
         table = torch.tensor(self.rows, dtype=torch.float64)
         pose = upright_pose(table[:, 4], table[:, 5], table[:, 6], table[:, 7])
-        roll = torch.tensor([[0.0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=torch.float64)
-        pose = torch.where(table[:, 8, None, None] > 0, pose @ roll, pose)
+        c, s = table[:, 8].cos(), table[:, 8].sin()
+        roll = torch.eye(4, dtype=torch.float64).repeat(len(table), 1, 1)
+        roll[:, 0, 0], roll[:, 0, 1], roll[:, 1, 0], roll[:, 1, 1] = c, -s, s, c
+        pose = pose @ roll
         texture = table[:, 10:12].long()
         usual = self.textures.periods[texture]
         period = torch.where(table[:, 12:13] > 0, table[:, 12:13].float(), usual)

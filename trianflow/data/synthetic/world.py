@@ -9,7 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from trianflow.data.synthetic.country import make_country
 from trianflow.data.synthetic.culling import within_sight
+from trianflow.data.synthetic.office import make_office
 from trianflow.data.synthetic.paths import PathKind, camera_path
 from trianflow.data.synthetic.photometry import Photometry
 from trianflow.data.synthetic.raycast import Hits, cast, surface
@@ -23,7 +25,7 @@ from trianflow.data.synthetic.views import Views, make_views
 from trianflow.data.synthetic.village import make_village
 from trianflow.geometry.camera import Camera, invert_pose
 
-SceneKind = Literal["street", "village", "room"]
+SceneKind = Literal["street", "village", "country", "room", "office"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def make_scene(
 
     Args:
         kind: `street` (curved, with houses, trees, lamps, cars), `village` (a narrow road between hedges, walls, trees
-            and small houses) or `room` (furnished, closed).
+            and small houses), `country` (a narrow road between slopes, meadows, fields and woods), `room` (furnished,
+            closed) or `office` (a room of desks full of things, which the camera looks down at, and in any direction).
         seed: of everything; the same seed gives the same scene.
         moving_objects: cars that drive, or things that slide about the room.
         textures: a bank of `make_textures`, with the user's pictures or on another device; where it lies, the
@@ -95,9 +98,13 @@ def make_scene(
         return make_street(seed, moving_objects, bank, length)
     if kind == "village":
         return make_village(seed, moving_objects, bank, length)
+    if kind == "country":
+        return make_country(seed, moving_objects, bank, length)
     if kind == "room":
         return make_room(seed, moving_objects, bank)
-    raise ValueError(f"no scene {kind!r} among street, village, room")
+    if kind == "office":
+        return make_office(seed, moving_objects, bank)
+    raise ValueError(f"no scene {kind!r} among street, village, country, room, office")
 
 
 def render(scene: Scene, T_wc: Tensor, times: Tensor, camera: Camera) -> RenderedFrames:
@@ -169,6 +176,7 @@ def render_pairs(
     )
 
 
+_STREETS = 0.65  # share of random scenes that are streets, if nothing else is asked for
 _PAIR_PATHS: tuple[tuple[PathKind, float], ...] = (
     ("driving", 0.4),
     ("handheld", 0.25),
@@ -184,7 +192,7 @@ def random_pairs(
     width: int,
     seed: int,
     photometry: Photometry | None = None,
-    street_share: float = 0.65,
+    scene: SceneKind | None = None,
     textures: TextureBank | None = None,
 ) -> RenderedPair:
     """Random pairs for training: new scenes, cameras, manners of moving and moving objects, from one seed.
@@ -194,7 +202,7 @@ def random_pairs(
         height, width: image size in pixels.
         seed: item i is drawn from `(seed, i)` alone, whatever the batch size.
         photometry: applied to the images, drawn anew for each; a moderate one by default.
-        street_share: how many of the scenes are streets, in [0, 1].
+        scene: kind of all scenes; by default about two thirds are streets, the others rooms.
         textures: as for `make_scene`.
     """
     photometry = photometry or Photometry(0.05, 0.01, 0.01)
@@ -203,16 +211,16 @@ def random_pairs(
         g = torch.Generator().manual_seed(seed * 1_000_003 + item)
         draw = torch.rand(8, generator=g).tolist()
         number = int(torch.randint(2**31, (), generator=g))
-        kind: SceneKind = "street" if draw[0] < street_share else "room"
-        scene = make_scene(kind, number, int(draw[1] * 4), textures, 50.0)
+        kind: SceneKind = scene or ("street" if draw[0] < _STREETS else "room")
+        made = make_scene(kind, number, int(draw[1] * 4), textures, 50.0)
         weights = torch.tensor([w for _, w in _PAIR_PATHS])
         path = _PAIR_PATHS[int(torch.multinomial(weights, 1, generator=g))][0]
         fps = 6 + 14 * draw[2]
         shift = int(draw[3] * 5)
-        T_wc = camera_path(path, scene, shift + 2, fps, number)[None, -2:]
+        T_wc = camera_path(path, made, shift + 2, fps, number)[None, -2:]
         camera = Camera.from_fov(width, height, 50 + 45 * draw[4])
         times = torch.tensor([[shift, shift + 1]], dtype=torch.float64) / fps
-        pair = render_pairs([scene], T_wc, times, camera.K()[None], height, width)
+        pair = render_pairs([made], T_wc, times, camera.K()[None], height, width)
         image_a, image_b = photometry(torch.cat([pair.image_a, pair.image_b]), g).split(1)
         items.append(replace(pair, image_a=image_a, image_b=image_b))
     return _batched(items)
