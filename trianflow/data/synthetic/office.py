@@ -100,7 +100,7 @@ def _desk(builder: SceneBuilder, dice: Dice, at: Place, wide: float, deep: float
             for ahead in (-1, 1):
                 leg = at.at(right * (wide / 2 - 0.05), ahead * (deep / 2 - 0.05))
                 builder.add(BOX, (0.05, high - 0.04, 0.05), leg.x, leg.z, 0, at.yaw, "metal")
-    for _ in range(int(wide * deep * dice.uniform(3, 16))):
+    for _ in range(int(wide * deep * dice.uniform(4, 22))):
         right, ahead = dice.uniform(-0.5, 0.5) * (wide - 0.3), dice.uniform(-0.5, 0.5) * (deep - 0.25)
         _thing(builder, dice, at.at(right, ahead, dice.uniform(-0.6, 0.6)), high)
     return high
@@ -117,8 +117,8 @@ def _cupboard(builder: SceneBuilder, dice: Dice, at: Place, wide: float, deep: f
 def _shelves(builder: SceneBuilder, dice: Dice, at: Place, wide: float, deep: float) -> None:
     """Boards one above the other, with rows of books."""
     shelf = 0.5 * deep
-    for right in (-1, 1):
-        side = at.at(right * wide / 2, -0.25 * deep)
+    for end in (-wide / 2, wide / 2):
+        side = at.at(end, -0.25 * deep)
         builder.add(BOX, (0.03, 2.0, shelf), side.x, side.z, 0, at.yaw, "planks")
     for k in range(6):
         board = at.at(0, -0.25 * deep)
