@@ -123,15 +123,15 @@ def _shelves(builder: SceneBuilder, dice: Dice, at: Place, wide: float, deep: fl
     for k in range(6):
         board = at.at(0, -0.25 * deep)
         builder.add(BOX, (wide, 0.03, shelf), board.x, board.z, 0.1 + 0.36 * k, at.yaw, "planks")
-        right = -wide / 2 + 0.03
-        while right < wide / 2 - 0.2 and k < 5:
+        along = -wide / 2 + 0.03
+        while along < wide / 2 - 0.2 and k < 5:
             thick, high = dice.uniform(0.03, 0.3), dice.uniform(0.18, 0.31)
             if dice.uniform(0, 1) < 0.75:
-                book = at.at(right + thick / 2, -0.25 * deep + dice.uniform(-0.04, 0.04))
+                book = at.at(along + thick / 2, -0.25 * deep + dice.uniform(-0.04, 0.04))
                 texture = _THINGS[dice.choice(len(_THINGS))]
                 size = thick, high, 0.7 * shelf
                 builder.add(BOX, size, book.x, book.z, 0.13 + 0.36 * k, at.yaw, texture, tint=_colour(dice))
-            right += thick + 0.005
+            along += thick + 0.005
 
 
 def _thing(builder: SceneBuilder, dice: Dice, at: Place, on: float) -> None:
