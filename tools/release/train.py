@@ -30,14 +30,24 @@ PIECE = 15 * 2**20  # bytes
 LEAST = 0.5  # minutes that are worth a start
 
 
+def place(run: str) -> int:
+    """Where a run stands in the queue: the number that its name begins with."""
+    return int(run.split("_")[0])
+
+
+def queue() -> list[Path]:
+    """The configurations of all runs, in their order."""
+    return sorted((HERE / "queue").glob("*.yaml"), key=lambda file: place(file.stem))
+
+
 def slices(minutes: float, overrides: list[str], first: str = "") -> Path | None:
     """Work on the queue, from the run called `first` on, for so many minutes; the weights of the last run trained."""
     deadline = time.monotonic() + 60 * minutes
     newest = None
-    for file in sorted((HERE / "queue").glob("*.yaml")):
+    for file in queue():
         out = WORK / file.stem
         left = (deadline - time.monotonic()) / 60
-        if file.stem < first or (out / "done").exists():
+        if (first and place(file.stem) < place(first)) or (out / "done").exists():
             continue
         if left < LEAST:
             break

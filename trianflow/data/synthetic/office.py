@@ -91,13 +91,13 @@ def _desk(builder: SceneBuilder, dice: Dice, at: Place, wide: float, deep: float
     """A table top on legs or drawers with things on it; its height."""
     high, texture, tint = dice.uniform(0.65, 0.85), _TOPS[dice.choice(len(_TOPS))], dice.tint(0.4)
     builder.add(BOX, (wide, 0.04, deep), at.x, at.z, high - 0.04, at.yaw, texture, tint=tint)
-    for right in (-1, 1):
+    for right in (-1.0, 1.0):
         if dice.choice(3) == 0:
             drawers = at.at(right * (wide / 2 - 0.22), 0)
             texture = _FRONTS[dice.choice(len(_FRONTS))]
             builder.add(BOX, (0.4, high - 0.05, 0.9 * deep), drawers.x, drawers.z, 0, at.yaw, texture, tint=tint)
         else:
-            for ahead in (-1, 1):
+            for ahead in (-1.0, 1.0):
                 leg = at.at(right * (wide / 2 - 0.05), ahead * (deep / 2 - 0.05))
                 builder.add(BOX, (0.05, high - 0.04, 0.05), leg.x, leg.z, 0, at.yaw, "metal")
     for _ in range(int(wide * deep * dice.uniform(4, 22))):
