@@ -41,15 +41,17 @@ def test_flow_halves_the_error_of_no_flow_on_new_scenes(name: str) -> None:
     assert error < zero / 2
 
 
-@pytest.mark.parametrize(("scene", "share"), [("street", 0.5), ("village", 0.5), ("room", 0.8)])
+@pytest.mark.parametrize(
+    ("scene", "share"), [("street", 0.5), ("village", 0.5), ("country", 0.5), ("room", 0.8), ("office", 0.8)]
+)
 def test_depth_is_better_than_a_constant_on_new_scenes(
-    scene: Literal["street", "village", "room"], share: float
+    scene: Literal["street", "village", "country", "room", "office"], share: float
 ) -> None:
     """AbsRel after median scaling, of all pixels up to 80 m."""
-    network = learned_depth(NetworkConfig(weights="indoor" if scene == "room" else "driving"))
+    network = learned_depth(NetworkConfig(weights="indoor" if scene in ("room", "office") else "driving"))
     seen: list[tuple[np.ndarray, np.ndarray]] = []
-    if scene == "room":
-        rooms = random_pairs(6, 120, 160, seed=31337, scene="room")
+    if scene in ("room", "office"):
+        rooms = random_pairs(6, 120, 160, seed=31337, scene=scene)
         images = rooms.image_a.permute(0, 2, 3, 1).mul(255).round().byte().numpy()
         seen = list(zip(images, rooms.depth_a[:, 0].numpy()))
     else:

@@ -55,9 +55,7 @@ class FakeCamera:
 
 
 def webcam(camera: FakeCamera, monkeypatch: pytest.MonkeyPatch, **kwargs: int) -> Webcam:
-    monkeypatch.setattr(
-        "trianflow.data.webcam.NewestShot", lambda capture: NewestShot(capture, clock=camera.clock)
-    )
+    monkeypatch.setattr("trianflow.data.webcam.NewestShot", lambda capture: NewestShot(capture, clock=camera.clock))
 
     def opener(index: int) -> FakeCamera:
         assert index == 3
@@ -121,9 +119,7 @@ def test_the_size_is_that_of_the_first_frame(monkeypatch: pytest.MonkeyPatch) ->
     assert webcam(camera, monkeypatch).first_image_size() == (64, 48)
 
 
-def test_a_number_is_a_webcam_unless_a_file_is_called_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_number_is_a_webcam_unless_a_file_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     source = open_frames("97")
     assert (source.kind, source.name, source.total, source.length) == ("webcam", "webcam97", None, None)

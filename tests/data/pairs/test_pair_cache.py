@@ -171,6 +171,16 @@ def test_synthetic_cache_of_another_world_is_rebuilt(tmp_path, monkeypatch) -> N
     assert torch.equal(open_dataset(config, "train", 0, False)[2].image_b, before.image_b.flip(-2))
 
 
+def test_synthetic_pairs_of_one_kind_of_scene_have_a_cache_of_their_own(tmp_path) -> None:
+    office, mixed = ({"synthetic": 2, "seed": 1} | more for more in ({"scene": "office"}, {}))
+    near, far, again = (
+        open_dataset(config_of(s, str(tmp_path)), "train", 0, False)[0] for s in (office, mixed, office)
+    )
+    assert len(list(tmp_path.glob("*.npy"))) == 2
+    assert torch.equal(near.image_a, again.image_a)
+    assert (near.image_a - far.image_a).abs().mean() > 0.05
+
+
 @pytest.fixture
 def video(tmp_path):
     """Eight frames of 96 x 64 that brighten, and their calibration."""

@@ -79,8 +79,8 @@ def test_speed_files_that_cannot_be_right(tmp_path: Path) -> None:
         read_frame_speeds(tmp_path / "images", 0, 1)
 
 
-@pytest.mark.parametrize("scene", ["street", "village"])
-def test_drives_are_what_their_truth_says(scene: Literal["street", "village"]) -> None:
+@pytest.mark.parametrize("scene", ["street", "village", "country"])
+def test_drives_are_what_their_truth_says(scene: Literal["street", "village", "country"]) -> None:
     """The frame a warped out of b along the true flow is a; ways are those of the poses; nothing depends on views."""
     source = DriveSource(drives=2, seed=5, movers=0, scene=scene)
     triples, pairs = (RenderedDrives(source, SIZE, views, None) for views in (3, 2))

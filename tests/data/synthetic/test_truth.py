@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 from synthetic_worlds import CAMERA, brute_force, driving_pair, scene_of, still_pair
 
-from trianflow.data.synthetic import camera_path, make_scene, render, render_pairs
+from trianflow.data.synthetic import SceneKind, camera_path, make_scene, render, render_pairs
 from trianflow.data.synthetic.raycast import cast, surface
 from trianflow.data.synthetic.scene import BOX, CYLINDER, ELLIPSOID
 from trianflow.data.synthetic.views import make_views
@@ -60,7 +62,10 @@ def test_round_depth_solves_the_quadratic(shape):
     torch.testing.assert_close(depth[hit], z[hit], rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize(("kind", "seed"), [("street", 0), ("street", 3), ("village", 0), ("room", 1), ("room", 2)])
+@pytest.mark.parametrize(
+    ("kind", "seed"),
+    [("street", 0), ("street", 3), ("village", 0), ("country", 0), ("office", 4), ("room", 1), ("room", 2)],
+)
 def test_tiles_find_what_brute_force_finds(kind, seed):
     scene = make_scene(kind, seed, 2, length=30.0)
     T_wc = camera_path("handheld", scene, 5, 2.0, seed)[::2]
@@ -74,7 +79,7 @@ def test_tiles_find_what_brute_force_finds(kind, seed):
     assert (column == best).float().mean() > 0.999  # surfaces that touch may tie
 
 
-@pytest.mark.parametrize("kind", ["street", "village", "room"])
+@pytest.mark.parametrize("kind", get_args(SceneKind))
 def test_static_flow_is_projection_of_backprojected_depth(kind):
     pair = driving_pair(kind, 1, moving=2)
     grid = pixel_grid(CAMERA.height, CAMERA.width, torch.float64).flatten(1).T
@@ -92,7 +97,7 @@ def test_static_flow_is_projection_of_backprojected_depth(kind):
         assert (error / (1 + expected[use].norm(dim=1) / 100)).max() < 1e-3
 
 
-@pytest.mark.parametrize("kind", ["street", "village", "room"])
+@pytest.mark.parametrize("kind", get_args(SceneKind))
 def test_forward_and_backward_flow_cancel_where_visible(kind):
     pair = driving_pair(kind, 2, moving=1)
     grid = pixel_grid(CAMERA.height, CAMERA.width)

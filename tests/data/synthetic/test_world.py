@@ -5,24 +5,27 @@ from __future__ import annotations
 import dataclasses
 import math
 from itertools import pairwise
+from typing import get_args
 
 import pytest
 import torch
 from synthetic_worlds import CAMERA
 
 from trianflow.data.synthetic import (
+    SceneKind,
     SyntheticSequence,
     camera_path,
+    country,
     make_scene,
     random_pairs,
     render,
     render_pairs,
 )
 from trianflow.data.synthetic.roadside import Line
-from trianflow.data.synthetic.scene import Dice, SceneBuilder
+from trianflow.data.synthetic.scene import BOX, Curve, Dice, Light, SceneBuilder
 from trianflow.data.synthetic.street import road_line
 from trianflow.data.synthetic.textures import make_textures
-from trianflow.data.synthetic.village import Side
+from trianflow.data.synthetic.verge import Side
 from trianflow.geometry.camera import Camera
 
 _KINDS = ("driving", "handheld", "rotation", "standing", "fast")
@@ -81,7 +84,7 @@ def test_shapes_types_and_ranges():
     assert pair.depth_a.min() > 0
 
 
-@pytest.mark.parametrize("scene_kind", ["street", "village", "room"])
+@pytest.mark.parametrize("scene_kind", get_args(SceneKind))
 @pytest.mark.parametrize("kind", _KINDS)
 def test_paths_are_smooth_rigid_and_upright(scene_kind, kind):
     scene = make_scene(scene_kind, 3, length=120.0)
@@ -90,7 +93,7 @@ def test_paths_are_smooth_rigid_and_upright(scene_kind, kind):
     R, t = T_wc[:, :3, :3], T_wc[:, :3, 3]
     torch.testing.assert_close(R @ R.transpose(1, 2), torch.eye(3).double().expand_as(R))
     assert torch.linalg.det(R).min() > 0.999
-    assert (R[:, 1, 1] > 0.9).all()  # y stays down
+    assert (R[:, 1, 1] > (0.6 if scene.gaze else 0.9)).all()  # y stays down
     acceleration = t.diff(n=2, dim=0).norm(dim=1) * fps**2
     assert acceleration.max() < 12.0  # m/s^2
     turn = torch.linalg.matrix_norm(R.diff(n=2, dim=0)) * fps**2
@@ -99,11 +102,11 @@ def test_paths_are_smooth_rigid_and_upright(scene_kind, kind):
         assert (t - t[0]).abs().max() == 0
     if kind == "standing":
         assert (R - R[0]).abs().max() == 0
-    if kind == "driving" and scene_kind != "room":
+    if kind == "driving" and scene_kind not in ("room", "office"):
         assert t.diff(dim=0).norm(dim=1).max() * fps / 10 < 1.2  # metres a frame at 10 fps
 
 
-@pytest.mark.parametrize("scene_kind", ["street", "village", "room"])
+@pytest.mark.parametrize("scene_kind", get_args(SceneKind))
 @pytest.mark.parametrize("kind", ["driving", "handheld", "fast"])
 def test_paths_hit_nothing(scene_kind, kind):
     around = [torch.eye(3).double()]
@@ -128,7 +131,7 @@ def test_depths_are_near_and_far():
     assert solid.max() > 80
 
 
-@pytest.mark.parametrize("kind", ["street", "village", "room"])
+@pytest.mark.parametrize("kind", get_args(SceneKind))
 def test_sequence_gives_every_pair_and_the_first_pose_is_the_world(kind):
     sequence = SyntheticSequence.make(kind, "driving", 4, Camera.from_fov(64, 32, 80.0), moving_objects=1)
     pairs = list(sequence)
@@ -144,7 +147,9 @@ def test_sequence_gives_every_pair_and_the_first_pose_is_the_world(kind):
 def test_hedges_and_walls_of_a_village_have_no_gaps():
     """Their pieces are at least as long as they are apart, in bends too."""
     for seed in range(6):
-        side = Side(SceneBuilder(make_textures()), Dice(seed), Line(road_line(Dice(seed), 90.0)), 1, 3.0, 90.0)
+        side = Side(
+            SceneBuilder(make_textures()), Dice(seed), Line(road_line(Dice(seed), 90.0)), 1, 3.0, 90.0, ((0.0, 0.0),)
+        )
         for start, end, away in ((0.0, 12.4, 0.5), (0.0, 6.1, 2.0), (10.0, 85.0, 7.0)):
             pieces = list(side.pieces(start, end, away))
             assert pieces[0][0] - pieces[0][1] / 2 <= start
@@ -152,6 +157,60 @@ def test_hedges_and_walls_of_a_village_have_no_gaps():
             for (s, length), (t, _) in pairwise(pieces):
                 (x, z, _), (u, v, _) = side.at(s, away), side.at(t, away)
                 assert math.hypot(u - x, v - z) < length, (seed, s)
+
+
+@pytest.mark.parametrize("right", [-1, 1])
+def test_ground_beside_a_country_road_has_the_height_that_things_stand_at(right):
+    """Seen from above, straight down, over a road that goes straight."""
+    profile = ((0.0, 0.0), (2.0, 0.0), (10.0, 4.0), (45.0, 2.5))
+    route = Curve(50.0, torch.tensor([[0.0, 0.0], [0.0, 50.0]]).double(), torch.zeros(2).double())
+    builder = SceneBuilder(make_textures())
+    side = Side(builder, Dice(0), Line(route), right, 3.0 * right, 60.0, profile)
+    country.ground(side)
+    scene = builder.finish("country", Light(), route, 1.0, 1.6)
+    away = torch.tensor([0.5, 1.9, 3.0, 6.0, 9.5, 12.0, 30.0, 44.0], dtype=torch.float64)
+    T_wc = torch.eye(4, dtype=torch.float64).repeat(len(away), 1, 1)
+    T_wc[:, :3, :3] = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]).double()  # z looks down
+    T_wc[:, :3, 3] = torch.stack([right * (3 + away), torch.full_like(away, -20), torch.full_like(away, 20)], 1)
+    depth = render(scene, T_wc, torch.zeros(len(away)), Camera.from_fov(3, 3, 0.1)).depth[:, 0, 1, 1]
+    expected = torch.tensor([side.ground(out) for out in away.tolist()])
+    assert expected.tolist() == pytest.approx(
+        [0, 0, 0.5, 2, 3.75, 4 - 1.5 * 2 / 35, 4 - 1.5 * 20 / 35, 4 - 1.5 * 34 / 35]
+    )
+    torch.testing.assert_close(20 - depth, expected, rtol=0, atol=0.05)  # the road is 3 cm higher
+    assert side.ground(60.0) == 2.5
+
+
+def test_a_rolled_box_lies_on_its_lowest_corner():
+    builder = SceneBuilder(make_textures())
+    builder.add(BOX, (2.0, 1.0, 4.0), 5, 6, base=0.3, yaw=0.4, roll=0.5)
+    builder.add(BOX, (2.0, 1.0, 4.0), 5, 6, base=0.3, yaw=0.4, roll=math.pi / 2)
+    route = Curve(50.0, torch.tensor([[0.0, 0.0], [0.0, 50.0]]).double(), torch.zeros(2).double())
+    scene = builder.finish("street", Light(), route, 1.0, 0.0)
+    signs = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0]).double()] * 3)
+    corners = (scene.half[:, None].double() * signs) @ scene.T_ol[:, :3, :3].mT + scene.T_ol[:, None, :3, 3]
+    torch.testing.assert_close(corners[..., 1].amax(1), torch.tensor([-0.3, -0.3]).double())
+    torch.testing.assert_close(corners[1, :, 1].amin(), torch.tensor(-2.3).double())
+    # its right end is the lower one
+    rightmost = corners[0] @ torch.tensor([math.cos(0.4), 0, -math.sin(0.4)]).double()
+    assert corners[0, rightmost.argmax(), 1] > corners[0, rightmost.argmin(), 1]
+
+
+def test_cameras_in_an_office_look_down_and_around():
+    headings, downs = [], []
+    for seed in range(12):
+        T_wc = camera_path("standing", make_scene("office", 0), 1, 10.0, seed)[0]
+        headings.append(math.atan2(T_wc[0, 2], T_wc[2, 2]))
+        downs.append(math.asin(T_wc[1, 2]))
+    assert max(headings) - min(headings) > math.pi
+    assert -0.01 < min(downs) < 0.3 < max(downs) < 0.76
+
+
+def test_random_pairs_of_one_kind_of_scene():
+    """Offices are seen from nearer than rooms, and nothing of either is as far as a street."""
+    depths = [random_pairs(6, 48, 64, 3, scene=kind).depth_a for kind in ("office", "room", "street")]
+    assert depths[0].median() < depths[1].median() < depths[2].median()
+    assert depths[1].max() < 16 < depths[2].max()
 
 
 def test_errors_say_what_to_do():

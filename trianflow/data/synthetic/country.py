@@ -30,15 +30,15 @@ def _profile(dice: Dice) -> Profile:
 
 def _roadside(side: Side) -> None:
     dice = side.dice
-    _ground(side)
+    ground(side)
     _posts(side)
     furniture(side, dice.uniform(1.0, 6.0), (15, 60))
     for start, end in _BANDS:
         _band(side, start, end)
 
 
-def _ground(side: Side) -> None:
-    """Grass, and beyond the bank grass or a field."""
+def ground(side: Side) -> None:
+    """What `side.profile` tells of the height: grass, and beyond the bank grass or a field."""
     dice = side.dice
     grass = dice.tint(0.4)
     field = ("grass", "grass", "bark", "leaves")[dice.choice(4)]
