@@ -138,7 +138,7 @@ raw = pickle.load(open(sys.argv[1], "rb"))
 use_small_networks(raw, setattr)
 trainer = Trainer(tiny(*sys.argv[3:]), sys.argv[2], quiet=True, data=(dataset(raw), dataset(raw[:3], None, 0)))
 trainer.run()
-leave(trainer.fabric)
+leave()
 """
 TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
@@ -201,7 +201,7 @@ trainer.run()
 if trainer.fabric.is_global_zero:
     gradients = {k: p.grad for k, p in trainer.system.named_parameters() if p.grad is not None}
     torch.save(gradients, sys.argv[1] + "/gradients.pt")
-leave(trainer.fabric)
+leave()
 """
 
 
@@ -236,6 +236,7 @@ import sys
 import torch, torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from tests.training.test_processes import norm_net
+from trianflow.training.processes import leave
 from trianflow.training.sync_norm import synchronize_norms
 torch.set_num_threads(1)
 dist.init_process_group("gloo")
@@ -249,7 +250,8 @@ for _ in range(2):
     (y * w[rank::2]).mean().backward()
 if rank == 0:
     torch.save({"grad": [p.grad for p in net.parameters()], "state": net.state_dict()}, sys.argv[1])
-dist.destroy_process_group()
+del model
+leave()
 """
 
 

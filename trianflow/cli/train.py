@@ -77,5 +77,5 @@ def run(args: argparse.Namespace) -> int:
         state = "done" if outcome.finished else "stopped, the same command goes on"
         skipped = f", {outcome.skipped} skipped" if outcome.skipped else ""
         print(f"{state}: {outcome.steps} steps{skipped}, results in {out}", file=sys.stderr)
-    leave(trainer.fabric)
+    leave()
     return 0 if outcome.finished else UNFINISHED

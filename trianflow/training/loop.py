@@ -268,7 +268,7 @@ class Trainer:
 
     def _give_up(self, batch: PairBatch) -> None:
         path = self.folder.dump(batch, self.fabric.global_rank)
-        leave(self.fabric)
+        leave()
         raise TrianflowError(
             f"no finite gradient in {self._state.skipped_in_a_row} steps in a row: look at the batch in {path},"
             f" or lower the learning rate; the last saved state, if any, is {self.folder.path / LAST}"

@@ -38,7 +38,7 @@ def together(fabric: Fabric) -> Iterator[None]:
         failure = error
     if everywhere(fabric, failure is None):
         return
-    leave(fabric)
+    leave()
     raise failure or TrianflowError("another process of this run failed; its message says why")
 
 
@@ -57,14 +57,14 @@ def first_on_each_machine(fabric: Fabric, work: Callable[[], T]) -> T:
     return results[0]
 
 
-def leave(fabric: Fabric) -> None:
+def leave() -> None:
     """End the connection to the other processes, after the last thing done together: its threads may not outlive it.
 
     A process that ends while they run is aborted by the C++ library. A thread that lets go of a tensor needs the
     interpreter's lock, which is held where the last reference to the group ends and waits for the threads: so the lock
     is given away for a moment first, or both may wait for ever. A moment is enough in practice, not by construction.
     """
-    if fabric.world_size > 1 and torch.distributed.is_initialized():
+    if torch.distributed.is_initialized():
         torch.distributed.barrier()
         time.sleep(0.2)
         torch.distributed.destroy_process_group()
@@ -82,7 +82,7 @@ def require_same(fabric: Fabric, values: Sequence[int], what: str) -> None:
     largest = fabric.all_reduce(own.clone(), reduce_op="max")
     assert isinstance(largest, torch.Tensor)
     if not everywhere(fabric, bool((largest == own).all())):
-        leave(fabric)
+        leave()
         raise UsageError(
             f"the processes differ in {what}: give all machines the same --out on a shared disk, and the same data"
         )
