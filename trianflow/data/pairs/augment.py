@@ -23,6 +23,8 @@ class Draw:
         colour: brightness, contrast, saturation and gamma, each in [-1, 1], in units of the strength.
         grey: the pair loses its colours when this is below the probability, in [0, 1).
         zoom: place of the magnification between none and the largest, in [0, 1).
+        splice: another pair is put beside this one when this is below the probability, in [0, 1).
+        other, seam: which one, and where it begins, as shares of the dataset and of the width, in [0, 1).
     """
 
     left: float
@@ -31,13 +33,16 @@ class Draw:
     colour: tuple[float, float, float, float]
     grey: float
     zoom: float
+    splice: float
+    other: float
+    seam: float
 
     @classmethod
     def from_key(cls, seed: int, epoch: int, index: int) -> Draw:
         """The draw of a pair in an epoch; what is used of it has no influence on the rest."""
-        left, top, flip, *colour, grey, zoom = np.random.default_rng([seed, epoch, index]).random(9).tolist()
-        brightness, contrast, saturation, gamma = (2 * c - 1 for c in colour)
-        return cls(left, top, flip, (brightness, contrast, saturation, gamma), grey, zoom)
+        left, top, flip, *rest = np.random.default_rng([seed, epoch, index]).random(12).tolist()
+        brightness, contrast, saturation, gamma = (2 * c - 1 for c in rest[:4])
+        return cls(left, top, flip, (brightness, contrast, saturation, gamma), *rest[4:])
 
 
 def crop_pair(pair: RawPair, size: tuple[int, int], left: float, top: float) -> RawPair:

@@ -105,7 +105,7 @@ def frames_of(source: Source) -> str | None:
 def _world(source: Source) -> tuple[str, int] | None:
     """What is rendered for a source: kind of scenes, seed."""
     if isinstance(source, SyntheticSource):
-        return "scenes", source.seed
+        return source.scene or "scenes", source.seed
     return (source.scene, source.seed) if isinstance(source, DriveSource) else None
 
 
@@ -136,6 +136,13 @@ class DataConfig(Settings):
         ge=1,
         le=4,
         description="largest magnification of a random window of a training pair, as of a longer lens; 1 is off",
+    )
+    splice: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="probability that the right part of a training image is another's, with its depth, so that places"
+        " are not learnt by heart; only where nothing but true depth teaches",
     )
     min_motion: float = Field(
         0.002,

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from trianflow.data.pairs.augment import Draw, crop_pair, flip_pair, grey_images, jitter_images, resize_pair
-from trianflow.data.pairs.batch import PairBatch, PairTruth
+from trianflow.data.pairs.batch import PairBatch, PairTruth, splice
 from trianflow.data.pairs.config import DataConfig, DriveSource, PathSource, WarpedSource, frames_of
 from trianflow.data.pairs.drives import RenderedDrives
 from trianflow.data.pairs.recorded import RecordedPairs
@@ -39,12 +39,14 @@ class Augmentation:
         jitter: strength of `jitter_images`.
         grey: share of pairs without colours.
         zoom: largest magnification, at least 1.
+        splice: share of pairs whose right part is another's.
     """
 
     flip: float
     jitter: float
     grey: float = 0.0
     zoom: float = 1.0
+    splice: float = 0.0
 
 
 class PairDataset(Dataset[PairBatch]):
@@ -99,7 +101,9 @@ class PairDataset(Dataset[PairBatch]):
             except UnreadablePair as problem:
                 problems[str(problem)] = None
             else:
-                return self._item(pair, Draw.from_key(self._seed, epoch, index), place, tuple(problems))
+                draw = Draw.from_key(self._seed, epoch, index)
+                item = self._item(pair, draw, place, tuple(problems))
+                return self._spliced(item, draw, epoch)
         raise TrianflowError(f"not one of the {len(self)} pairs can be read, the first: {next(iter(problems))}")
 
     @property
@@ -116,6 +120,16 @@ class PairDataset(Dataset[PairBatch]):
     def _read(self, index: int) -> RawPair:
         source = bisect_right(self._ends, index)
         return self._sources[source].read(index - (self._ends[source - 1] if source else 0))
+
+    def _spliced(self, item: PairBatch, draw: Draw, epoch: int) -> PairBatch:
+        if self._augmentation is None or draw.splice >= self._augmentation.splice:
+            return item
+        place = int(draw.other * len(self))
+        try:
+            pair = self._read(place)
+        except UnreadablePair:
+            return item
+        return splice(item, self._item(pair, Draw.from_key(self._seed, epoch, place), place, ()), draw.seam)
 
     def _item(self, pair: RawPair, draw: Draw, index: int, problems: tuple[str, ...]) -> PairBatch:
         how = self._augmentation
@@ -193,8 +207,8 @@ def open_dataset(config: DataConfig, split: Literal["train", "val"], seed: int, 
             names += [_below(name, config.root)] * times
     if not sources:
         raise UsageError(f"the data has no source for {split}: give {split} a list with a path or synthetic")
-    augmentation = Augmentation(config.flip, config.jitter, config.grey, config.zoom) if augment else None
-    return PairDataset(sources, config.size, seed, augmentation, notes, names)
+    changes = Augmentation(config.flip, config.jitter, config.grey, config.zoom, config.splice)
+    return PairDataset(sources, config.size, seed, changes if augment else None, notes, names)
 
 
 def expand_source(source: PathSource, root: str | None) -> list[PathSource]:
