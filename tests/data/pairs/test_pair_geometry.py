@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from trianflow.data.pairs.augment import Draw, crop_pair, flip_pair, jitter_images, resize_pair
+from trianflow.data.pairs.augment import Draw, crop_pair, flip_pair, jitter_images, resize_pair, shadow_images
 from trianflow.data.pairs.config import DataConfig
 from trianflow.data.pairs.dataset import open_dataset
 from trianflow.data.pairs.prepare import Preparation
@@ -154,6 +154,37 @@ def test_spliced_images_are_those_of_two_pairs_with_depth_for_the_first_camera(j
     assert min(seams) < 30
     assert len(set(seams)) > 6
     assert 1 < changed < 12
+
+
+def test_shadows_take_light_with_sharp_and_soft_borders_the_same_of_both_images() -> None:
+    darkest, borders = [], []
+    for seed in range(20):
+        light = shadow_images(np.ones((2, 48, 96, 3), np.float32), np.random.default_rng(seed))
+        assert light.dtype == np.float32
+        assert np.array_equal(light, shadow_images(np.ones((2, 48, 96, 3), np.float32), np.random.default_rng(seed)))
+        assert (light == light[:1, ..., :1]).all()
+        assert 1e-3 < light.min() < light.max() <= 1  # three layers of 90 % leave a thousandth
+        assert light.max() > 0.5
+        darkest.append(light.min())
+        borders.append(np.abs(np.diff(light[0, ..., 0], axis=1)).max())
+    assert min(darkest) < 0.15
+    assert np.median(darkest) < 0.6
+    assert min(borders) < 0.1
+    assert max(borders) > 0.3
+
+
+def test_shadows_lie_on_what_the_networks_see_alone() -> None:
+    config = DataConfig(size=(96, 48), train=[{"drives": 8, "seed": 3}], flip=0, jitter=0, shadow=0.5)
+    dataset = open_dataset(config, "train", 0, True)
+    plain = open_dataset(config, "train", 0, False)
+    dark = 0
+    for i in range(8):
+        item = dataset[i]
+        assert torch.equal(item.image_a, plain[i].image_a)
+        assert torch.equal(dataset[i].input_a, item.input_a)
+        assert (item.input_a <= item.image_a).all()
+        dark += not torch.equal(item.input_a, item.image_a)
+    assert 0 < dark < 8
 
 
 def test_a_pair_without_depth_is_not_spliced(drive, noise) -> None:

@@ -25,6 +25,8 @@ class Draw:
         zoom: place of the magnification between none and the largest, in [0, 1).
         splice: another pair is put beside this one when this is below the probability, in [0, 1).
         other, seam: which one, and where it begins, as shares of the dataset and of the width, in [0, 1).
+        shadow: there are shadows when this is below the probability, in [0, 1).
+        key: seed, epoch and index, for what takes more random numbers.
     """
 
     left: float
@@ -36,13 +38,16 @@ class Draw:
     splice: float
     other: float
     seam: float
+    shadow: float
+    key: tuple[int, int, int]
 
     @classmethod
     def from_key(cls, seed: int, epoch: int, index: int) -> Draw:
         """The draw of a pair in an epoch; what is used of it has no influence on the rest."""
-        left, top, flip, *rest = np.random.default_rng([seed, epoch, index]).random(12).tolist()
-        brightness, contrast, saturation, gamma = (2 * c - 1 for c in rest[:4])
-        return cls(left, top, flip, (brightness, contrast, saturation, gamma), *rest[4:])
+        shares = np.random.default_rng([seed, epoch, index]).random(13).tolist()
+        left, top, flip, brightness, contrast, saturation, gamma, grey, zoom, splice, other, seam, shadow = shares
+        colour = (2 * brightness - 1, 2 * contrast - 1, 2 * saturation - 1, 2 * gamma - 1)
+        return cls(left, top, flip, colour, grey, zoom, splice, other, seam, shadow, (seed, epoch, index))
 
 
 def crop_pair(pair: RawPair, size: tuple[int, int], left: float, top: float) -> RawPair:
@@ -129,6 +134,27 @@ def jitter_images(images: np.ndarray, strength: float, colour: tuple[float, floa
 def grey_images(images: np.ndarray) -> np.ndarray:
     """Images `(..., 3)` float32 RGB with their luma in all channels."""
     return np.broadcast_to(_luma(images), images.shape)
+
+
+def shadow_images(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Images under shadows as of trees and houses, with sharp or soft borders, the same on all of them.
+
+    Args:
+        images: `(N, H, W, 3)` float32 RGB in [0, 1].
+        rng: what the shadows are drawn from.
+
+    Returns:
+        The same with up to three layers of shadow, each of which takes 30 to 90 % of the light.
+    """
+    height, width = images.shape[1:3]
+    light = np.ones((height, width), np.float32)
+    for _ in range(rng.integers(1, 4)):
+        coarse = rng.normal(size=rng.integers((2, 2), (9, 13))).astype(np.float32)
+        field = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        steepness, level = np.float32(np.exp(rng.uniform(0, 4))), np.float32(rng.uniform(0, 1.5))
+        dark = 0.5 + 0.5 * np.tanh(steepness * (field - level))
+        light *= 1 - np.float32(rng.uniform(0.3, 0.9)) * dark
+    return images * light[..., None]
 
 
 def _luma(images: np.ndarray) -> np.ndarray:

@@ -137,6 +137,9 @@ class DataConfig(Settings):
         le=4,
         description="largest magnification of a random window of a training pair, as of a longer lens; 1 is off",
     )
+    shadow: float = Field(
+        0.0, ge=0, le=1, description="probability of random shadows on what the networks see of a training pair"
+    )
     splice: float = Field(
         0.0,
         ge=0,

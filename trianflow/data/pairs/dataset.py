@@ -8,7 +8,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import accumulate
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from trianflow.data.pairs.augment import Draw, crop_pair, flip_pair, grey_images, jitter_images, resize_pair
+from trianflow.data.pairs.augment import (
+    Draw,
+    crop_pair,
+    flip_pair,
+    grey_images,
+    jitter_images,
+    resize_pair,
+    shadow_images,
+)
 from trianflow.data.pairs.batch import PairBatch, PairTruth, splice
 from trianflow.data.pairs.config import DataConfig, DriveSource, PathSource, WarpedSource, frames_of
 from trianflow.data.pairs.drives import RenderedDrives
@@ -40,6 +48,7 @@ class Augmentation:
         grey: share of pairs without colours.
         zoom: largest magnification, at least 1.
         splice: share of pairs whose right part is another's.
+        shadow: share of pairs that the networks see under shadows.
     """
 
     flip: float
@@ -47,6 +56,7 @@ class Augmentation:
     grey: float = 0.0
     zoom: float = 1.0
     splice: float = 0.0
+    shadow: float = 0.0
 
 
 class PairDataset(Dataset[PairBatch]):
@@ -144,6 +154,8 @@ class PairDataset(Dataset[PairBatch]):
             seen = jitter_images(pair.images, how.jitter, draw.colour)
         if how and draw.grey < how.grey:
             seen = grey_images(seen)
+        if how and draw.shadow < how.shadow:
+            seen = shadow_images(seen, np.random.default_rng([*draw.key, 1]))
         images = _tensors(plain)
         inputs = images if seen is plain else _tensors(seen)
         known = {name: getattr(pair, name) for name in ("flow_ab", "visible_a", "depth_a", "T_ba")}
@@ -207,7 +219,7 @@ def open_dataset(config: DataConfig, split: Literal["train", "val"], seed: int, 
             names += [_below(name, config.root)] * times
     if not sources:
         raise UsageError(f"the data has no source for {split}: give {split} a list with a path or synthetic")
-    changes = Augmentation(config.flip, config.jitter, config.grey, config.zoom, config.splice)
+    changes = Augmentation(**{field.name: getattr(config, field.name) for field in fields(Augmentation)})
     return PairDataset(sources, config.size, seed, changes if augment else None, notes, names)
 
 
