@@ -85,7 +85,6 @@ def test_published_stages() -> None:
         ("stages.flow.losses={truth: 1}", "losses.truth needs true flow"),
         ("stages.depth.losses={depth_truth: 1}", "losses.depth_truth needs true depth"),
         ("data.train=[{synthetic: 4}, {warped: a}]", "warped images have no camera"),
-        ("data.splice=0.5", "data.splice leaves no second image"),
         ("photometric={losses: {velocity: 1}}", "losses.velocity needs to know how fast the camera was"),
         ("photometric={system: {pose: flow}}", "pose: flow has no flow to learn from"),
         ("precision=fp16", "precision: 'fp16' is unknown; take .*'bf16-mixed'"),

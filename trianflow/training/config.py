@@ -208,8 +208,6 @@ class TrainConfig(Settings):
         unknown = [isinstance(s, WarpedSource) or (isinstance(s, PathSource) and s.depth is None) for s in sources]
         if any(x.depth_truth > 0 for x in losses) and all(unknown):
             raise ValueError("losses.depth_truth needs true depth: give a source one, or take synthetic or drives")
-        if self.data.splice > 0 and (not losses or any(x.need_flow or x.need_structure for x in losses)):
-            raise ValueError("data.splice leaves no second image to compare: take it where depth_truth alone teaches")
         if any(x.need_geometry for x in losses) and any(isinstance(source, WarpedSource) for source in sources):
             raise ValueError("warped images have no camera: take them in a run whose losses need no geometry")
         return self

@@ -126,36 +126,6 @@ def test_zoom_shows_a_random_part_from_nearer(drive) -> None:
     assert np.median(focal) == pytest.approx(2**0.5, abs=0.3)
 
 
-@pytest.mark.parametrize("jitter", [0.0, 0.3])
-def test_spliced_images_are_those_of_two_pairs_with_depth_for_the_first_camera(jitter: float) -> None:
-    config = DataConfig(size=(96, 48), train=[{"drives": 4, "seed": 3}], flip=0, jitter=jitter, grey=0.5)
-    plain = open_dataset(config, "train", 0, True)
-    always, half = (open_dataset(config.model_copy(update={"splice": share}), "train", 0, True) for share in (1.0, 0.5))
-    seams, changed = [], 0
-    for epoch in range(12):
-        alone, spliced = plain[(epoch, 1)], always[(epoch, 1)]
-        changed += not torch.equal(half[(epoch, 1)].image_a, alone.image_a)
-        truths = [item.truth for item in (spliced, alone)]
-        assert truths[0] is not None
-        assert truths[0].flow_ab is truths[0].T_ba is None
-        assert torch.equal(spliced.K, alone.K)
-        same = (spliced.image_a == alone.image_a).flatten(0, 2).all(0).long()
-        seam = int(same.argmin()) if same.min() == 0 else 96  # the other pair may be the same one
-        seams.append(seam)
-        others = [plain[(epoch, i)] for i in range(4)]
-        other = next(o for o in others if torch.equal(o.image_a[..., seam:], spliced.image_a[..., seam:]))
-        assert torch.equal(spliced.input_a[..., :seam], alone.input_a[..., :seam])
-        assert torch.equal(spliced.input_a[..., seam:], other.input_a[..., seam:])
-        depth, left, right = (item.truth.depth_a for item in (spliced, alone, other))
-        torch.testing.assert_close(depth[..., :seam], left[..., :seam], equal_nan=True)
-        # in units of the focal length all is as far away as it was
-        depth, right = depth / spliced.K[0, 0, 0], right / other.K[0, 0, 0]
-        torch.testing.assert_close(depth[..., seam:], right[..., seam:], equal_nan=True)
-    assert min(seams) < 30
-    assert len(set(seams)) > 6
-    assert 1 < changed < 12
-
-
 def test_shadows_take_light_with_sharp_and_soft_borders_the_same_of_both_images() -> None:
     darkest, borders = [], []
     for seed in range(20):
@@ -185,12 +155,6 @@ def test_shadows_lie_on_what_the_networks_see_alone() -> None:
         assert (item.input_a <= item.image_a).all()
         dark += not torch.equal(item.input_a, item.image_a)
     assert 0 < dark < 8
-
-
-def test_a_pair_without_depth_is_not_spliced(drive, noise) -> None:
-    config = DataConfig(size=(96, 48), train=[{"path": str(noise)}], min_motion=0, flip=0, jitter=0, splice=1.0)
-    spliced, plain = open_dataset(config, "train", 0, True), open_dataset(config, "train", 0, False)
-    assert all(torch.equal(spliced[i].image_a, plain[i].image_a) for i in range(len(plain)))
 
 
 @pytest.mark.parametrize("size", [(200, 64), (320, 100), (400, 90), (320, 160)])

@@ -23,8 +23,6 @@ class Draw:
         colour: brightness, contrast, saturation and gamma, each in [-1, 1], in units of the strength.
         grey: the pair loses its colours when this is below the probability, in [0, 1).
         zoom: place of the magnification between none and the largest, in [0, 1).
-        splice: another pair is put beside this one when this is below the probability, in [0, 1).
-        other, seam: which one, and where it begins, as shares of the dataset and of the width, in [0, 1).
         shadow: there are shadows when this is below the probability, in [0, 1).
         key: seed, epoch and index, for what takes more random numbers.
     """
@@ -35,19 +33,16 @@ class Draw:
     colour: tuple[float, float, float, float]
     grey: float
     zoom: float
-    splice: float
-    other: float
-    seam: float
     shadow: float
     key: tuple[int, int, int]
 
     @classmethod
     def from_key(cls, seed: int, epoch: int, index: int) -> Draw:
         """The draw of a pair in an epoch; what is used of it has no influence on the rest."""
-        shares = np.random.default_rng([seed, epoch, index]).random(13).tolist()
-        left, top, flip, brightness, contrast, saturation, gamma, grey, zoom, splice, other, seam, shadow = shares
+        shares = np.random.default_rng([seed, epoch, index]).random(10).tolist()
+        left, top, flip, brightness, contrast, saturation, gamma, grey, zoom, shadow = shares
         colour = (2 * brightness - 1, 2 * contrast - 1, 2 * saturation - 1, 2 * gamma - 1)
-        return cls(left, top, flip, colour, grey, zoom, splice, other, seam, shadow, (seed, epoch, index))
+        return cls(left, top, flip, colour, grey, zoom, shadow, (seed, epoch, index))
 
 
 def crop_pair(pair: RawPair, size: tuple[int, int], left: float, top: float) -> RawPair:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -111,39 +111,6 @@ def collate(items: Sequence[PairBatch]) -> PairBatch:
         image_c if plain else _joined([i.input_c for i in items]),
         _joined_lengths(items),
         _joined_labels(items),
-    )
-
-
-def splice(left: PairBatch, right: PairBatch, seam: float) -> PairBatch:
-    """An image whose right part is another's, with its true depth as the left one's camera would show it.
-
-    Only image a, its camera and its depth are of use then: the rest stays that of the left pair, but without truth.
-
-    Args:
-        left, right: batches of one and the same size.
-        seam: where the right one begins, share of the width, in [0, 1].
-
-    Returns:
-        One batch of one; the left one as it is where depth is not known of both.
-    """
-    depths = [None if item.truth is None else item.truth.depth_a for item in (left, right)]
-    if depths[0] is None or depths[1] is None:
-        return left
-    column = round(seam * left.image_a.shape[-1])
-
-    def joined(a: Tensor, b: Tensor) -> Tensor:
-        return torch.cat([a[..., :column], b[..., column:]], -1)
-
-    image_a = joined(left.image_a, right.image_a)
-    plain = left.input_a is left.image_a and right.input_a is right.image_a
-    nearer = (left.K[0, 0, 0] / right.K[0, 0, 0]).to(depths[1])  # an image does not tell its focal length
-    return replace(
-        left,
-        image_a=image_a,
-        input_a=image_a if plain else joined(left.input_a, right.input_a),
-        truth=PairTruth(depth_a=joined(depths[0], nearer * depths[1])),
-        lengths=None,
-        labels=None,
     )
 
 

@@ -140,13 +140,6 @@ class DataConfig(Settings):
     shadow: float = Field(
         0.0, ge=0, le=1, description="probability of random shadows on what the networks see of a training pair"
     )
-    splice: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="probability that the right part of a training image is another's, with its depth, so that places"
-        " are not learnt by heart; only where nothing but true depth teaches",
-    )
     min_motion: float = Field(
         0.002,
         ge=0,

@@ -28,7 +28,7 @@ from trianflow.data.pairs.augment import (
     resize_pair,
     shadow_images,
 )
-from trianflow.data.pairs.batch import PairBatch, PairTruth, splice
+from trianflow.data.pairs.batch import PairBatch, PairTruth
 from trianflow.data.pairs.config import DataConfig, DriveSource, PathSource, WarpedSource, frames_of
 from trianflow.data.pairs.drives import RenderedDrives
 from trianflow.data.pairs.recorded import RecordedPairs
@@ -47,7 +47,6 @@ class Augmentation:
         jitter: strength of `jitter_images`.
         grey: share of pairs without colours.
         zoom: largest magnification, at least 1.
-        splice: share of pairs whose right part is another's.
         shadow: share of pairs that the networks see under shadows.
     """
 
@@ -55,7 +54,6 @@ class Augmentation:
     jitter: float
     grey: float = 0.0
     zoom: float = 1.0
-    splice: float = 0.0
     shadow: float = 0.0
 
 
@@ -111,9 +109,7 @@ class PairDataset(Dataset[PairBatch]):
             except UnreadablePair as problem:
                 problems[str(problem)] = None
             else:
-                draw = Draw.from_key(self._seed, epoch, index)
-                item = self._item(pair, draw, place, tuple(problems))
-                return self._spliced(item, draw, epoch)
+                return self._item(pair, Draw.from_key(self._seed, epoch, index), place, tuple(problems))
         raise TrianflowError(f"not one of the {len(self)} pairs can be read, the first: {next(iter(problems))}")
 
     @property
@@ -130,16 +126,6 @@ class PairDataset(Dataset[PairBatch]):
     def _read(self, index: int) -> RawPair:
         source = bisect_right(self._ends, index)
         return self._sources[source].read(index - (self._ends[source - 1] if source else 0))
-
-    def _spliced(self, item: PairBatch, draw: Draw, epoch: int) -> PairBatch:
-        if self._augmentation is None or draw.splice >= self._augmentation.splice:
-            return item
-        place = int(draw.other * len(self))
-        try:
-            pair = self._read(place)
-        except UnreadablePair:
-            return item
-        return splice(item, self._item(pair, Draw.from_key(self._seed, epoch, place), place, ()), draw.seam)
 
     def _item(self, pair: RawPair, draw: Draw, index: int, problems: tuple[str, ...]) -> PairBatch:
         how = self._augmentation
