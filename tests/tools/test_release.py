@@ -185,6 +185,8 @@ def test_a_run_is_taken_up_where_the_earlier_ones_are_not(tmp_path: Path, monkey
         with pytest.raises(KeyboardInterrupt):
             train.slices(1.0, [], first)
         assert taken.pop() == (first or "1_flow_small")
+    with pytest.raises(SystemExit, match="no run '3_typo' in the queue: take one of 1_flow_small, "):
+        train.slices(1.0, [], "3_typo")
     (tmp_path / "1_flow_small").mkdir()
     (tmp_path / "1_flow_small" / "done").touch()
     with pytest.raises(KeyboardInterrupt):

@@ -30,24 +30,21 @@ PIECE = 15 * 2**20  # bytes
 LEAST = 0.5  # minutes that are worth a start
 
 
-def place(run: str) -> int:
-    """Where a run stands in the queue: the number that its name begins with."""
-    return int(run.split("_")[0])
-
-
 def queue() -> list[Path]:
-    """The configurations of all runs, in their order."""
-    return sorted((HERE / "queue").glob("*.yaml"), key=lambda file: place(file.stem))
+    """The configurations of all runs, in the order of the numbers that their names begin with."""
+    return sorted((HERE / "queue").glob("*.yaml"), key=lambda file: int(file.stem.split("_")[0]))
 
 
 def slices(minutes: float, overrides: list[str], first: str = "") -> Path | None:
     """Work on the queue, from the run called `first` on, for so many minutes; the weights of the last run trained."""
     deadline = time.monotonic() + 60 * minutes
-    newest = None
-    for file in queue():
+    newest, runs = None, {file.stem: file for file in queue()}
+    if first and first not in runs:
+        sys.exit(f"no run '{first}' in the queue: take one of {', '.join(runs)}")
+    for file in list(runs.values())[list(runs).index(first) if first else 0 :]:
         out = WORK / file.stem
         left = (deadline - time.monotonic()) / 60
-        if (first and place(file.stem) < place(first)) or (out / "done").exists():
+        if (out / "done").exists():
             continue
         if left < LEAST:
             break

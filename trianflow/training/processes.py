@@ -64,7 +64,7 @@ def leave() -> None:
     interpreter's lock, which is held where the last reference to the group ends and waits for the threads: so the lock
     is given away for a moment first, or both may wait for ever. A moment is enough in practice, not by construction.
     """
-    if torch.distributed.is_initialized():
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()
         time.sleep(0.2)
         torch.distributed.destroy_process_group()

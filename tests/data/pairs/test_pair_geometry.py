@@ -155,6 +155,15 @@ def test_shadows_lie_on_what_the_networks_see_alone() -> None:
         assert (item.input_a <= item.image_a).all()
         dark += not torch.equal(item.input_a, item.image_a)
     assert 0 < dark < 8
+    always = open_dataset(config.model_copy(update={"shadow": 1.0}), "train", 0, True)
+    lights = []
+    for key in ((0, 1), (1, 1), (0, 2)):
+        item = always[key]
+        bright = (item.image_a > 0.2) & (item.image_b > 0.2)
+        light_a, light_b = item.input_a / item.image_a, item.input_b / item.image_b
+        torch.testing.assert_close(light_a[bright], light_b[bright], rtol=1e-4, atol=1e-4)
+        lights.append(float(light_a[bright].mean()))
+    assert len({round(light, 4) for light in lights}) == 3
 
 
 @pytest.mark.parametrize("size", [(200, 64), (320, 100), (400, 90), (320, 160)])

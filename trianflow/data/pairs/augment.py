@@ -1,4 +1,4 @@
-"""Changes of a pair that keep its geometry true: a window, its size, a mirror, other brightness and colours."""
+"""Changes of a pair that keep its geometry true: a window, its size, a mirror, brightness, colours, shadows."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def shadow_images(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         rng: what the shadows are drawn from.
 
     Returns:
-        The same with up to three layers of shadow, each of which takes 30 to 90 % of the light.
+        The same with up to three layers of shadow, each of which takes 30 to 90 % of the grey value.
     """
     height, width = images.shape[1:3]
     light = np.ones((height, width), np.float32)

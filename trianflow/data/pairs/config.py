@@ -105,7 +105,7 @@ def frames_of(source: Source) -> str | None:
 def _world(source: Source) -> tuple[str, int] | None:
     """What is rendered for a source: kind of scenes, seed."""
     if isinstance(source, SyntheticSource):
-        return source.scene or "scenes", source.seed
+        return "office" if source.scene == "office" else "scenes", source.seed  # two thirds streets, the rest rooms
     return (source.scene, source.seed) if isinstance(source, DriveSource) else None
 
 
@@ -138,7 +138,11 @@ class DataConfig(Settings):
         description="largest magnification of a random window of a training pair, as of a longer lens; 1 is off",
     )
     shadow: float = Field(
-        0.0, ge=0, le=1, description="probability of random shadows on what the networks see of a training pair"
+        0.0,
+        ge=0,
+        le=1,
+        description="probability of random shadows on what the networks see of a training pair, for depth from true"
+        " depth: they do not move with the scene",
     )
     min_motion: float = Field(
         0.002,

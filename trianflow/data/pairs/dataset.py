@@ -8,7 +8,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Literal
@@ -205,7 +205,7 @@ def open_dataset(config: DataConfig, split: Literal["train", "val"], seed: int, 
             names += [_below(name, config.root)] * times
     if not sources:
         raise UsageError(f"the data has no source for {split}: give {split} a list with a path or synthetic")
-    changes = Augmentation(**{field.name: getattr(config, field.name) for field in fields(Augmentation)})
+    changes = Augmentation(config.flip, config.jitter, config.grey, config.zoom, config.shadow)
     return PairDataset(sources, config.size, seed, changes if augment else None, notes, names)
 
 

@@ -1,4 +1,4 @@
-"""Pairs and triples of synthetic drives through streets, rendered on demand or read from the cache."""
+"""Pairs and triples of synthetic drives, rendered on demand or read from the cache."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FRAMES = 12  # of a drive, from which the image a is taken; before and behind t
 
 
 class RenderedDrives(PairSource):
-    """Random synthetic drives with exact truth; item i depends on the source's seed, i, the views and the size alone.
+    """Random synthetic drives with exact truth; item i depends on its source, i, the views and the size alone.
 
     The image a is frame n of a drive, b frame n + stride and, of triples, c frame n - stride. Another stride sees the
     same images a. Images are rounded to 8 bits. When the cache is opened, the first item is rendered again, so that

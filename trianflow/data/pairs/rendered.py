@@ -36,7 +36,7 @@ def pair_of_record(record: np.ndarray, size: tuple[int, int]) -> RawPair:
 
 
 class RenderedPairs(PairSource):
-    """Random synthetic pairs with exact truth; pair i depends on the source's seed, i and the size alone.
+    """Random synthetic pairs with exact truth; pair i depends on its source, i and the size alone.
 
     Images are rounded to 8 bits, as a camera does. The cache holds 21 bytes a pixel of one view, that is 4.5 MB a
     pair of 832 x 256. When it is opened, the first pair is rendered again, so that a cache of another version

@@ -1,4 +1,4 @@
-"""A synthetic world with exact truth: depth, flow, visibility, instances and poses of streets and rooms."""
+"""A synthetic world with exact truth: depth, flow, visibility, instances and poses of roads and rooms."""
 
 from trianflow.data.synthetic.drive import DriveKind
 from trianflow.data.synthetic.paths import PathKind, camera_path

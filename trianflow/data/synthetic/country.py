@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from trianflow.data.synthetic.scene import BOX, CYLINDER, Dice, Scene
 from trianflow.data.synthetic.street import BEFORE
 from trianflow.data.synthetic.textures import TextureBank
-from trianflow.data.synthetic.verge import Profile, Side, bushes, furniture, house, make_road, tree, wall
+from trianflow.data.synthetic.verge import Profile, Side, bushes, cottage, make_road, scatter, tree, wall
 
-_OUTSIDE = 35.0  # metres of land beyond a bank
+_OUTSIDE = 40.0  # metres of land beyond a bank
 _THICK = 0.4  # of the ground
 _BANDS = ((1.5, 5.0), (5.0, 14.0), (14.0, 40.0))  # metres from the edge
 
@@ -21,7 +22,7 @@ def make_country(seed: int, moving_objects: int, textures: TextureBank, length: 
 
 def _profile(dice: Dice) -> Profile:
     """A level verge, a bank that rises or falls, and land that slopes gently."""
-    verge, bank = dice.uniform(1.3, 4.0), dice.uniform(2.0, 14.0)
+    verge, bank = dice.uniform(2.1, 4.0), dice.uniform(2.0, 14.0)
     rise = dice.uniform(-2.5, 4.5) if dice.uniform(0, 1) < 0.7 else 0.0
     rise = max(-0.5 * bank, min(rise, 0.6 * bank))
     end = verge + bank
@@ -32,7 +33,7 @@ def _roadside(side: Side) -> None:
     dice = side.dice
     ground(side)
     _posts(side)
-    furniture(side, dice.uniform(1.0, 6.0), (15, 60))
+    scatter(side, dice.uniform(1.0, 6.0), (15, 60))
     for start, end in _BANDS:
         _band(side, start, end)
 
@@ -44,7 +45,7 @@ def ground(side: Side) -> None:
     field = ("grass", "grass", "bark", "leaves")[dice.choice(4)]
     tints = (1.5 * grass[0], 1.15 * grass[1], grass[2]), dice.tint(0.4), grass  # ripe, another green, the same
     land = tints[dice.choice(3)]
-    for i, ((start, low), (end, high)) in enumerate(zip(side.profile, side.profile[1:])):
+    for i, ((start, low), (end, high)) in enumerate(pairwise(side.profile)):
         slope = math.atan2(high - low, end - start)
         width = (end - start) / math.cos(slope) + 0.1
         out = (start + end) / 2 + math.sin(slope) * _THICK / 2
@@ -53,7 +54,7 @@ def ground(side: Side) -> None:
         texture, tint = (field, land) if i == 2 else ("grass", grass)
         for k, (s, length) in enumerate(side.pieces(-BEFORE, side.end + 20, end)):
             x, z, yaw = side.at(s, out)
-            size, lift = (width, _THICK, length), 0.004 * (k % 2) - 0.03
+            size, lift = (width, _THICK, length), 0.004 * (k % 2) - 0.008  # the road lies on it
             roll = -side.side * slope
             side.builder.add(BOX, size, x, z, base + lift, yaw, texture, tint=tint, offset=(0, s % 4.0), roll=roll)
 
@@ -61,7 +62,6 @@ def ground(side: Side) -> None:
 def _posts(side: Side) -> None:
     """Delineators, a guard rail, both or neither, along a part of the road."""
     dice, builder = side.dice, side.builder
-    start = dice.uniform(-BEFORE, side.end)
     if dice.choice(2):
         apart, s = dice.uniform(12, 50), -BEFORE + dice.uniform(0, 12)
         while s < side.end:
@@ -70,6 +70,7 @@ def _posts(side: Side) -> None:
             builder.add(BOX, (0.13, 0.2, 0.13), x, z, 0.72, yaw, "asphalt", tint=(0.3, 0.3, 0.3))
             s += apart
     if dice.choice(4) == 0:
+        start = dice.uniform(-BEFORE, side.end)
         for s, length in side.pieces(start, start + dice.uniform(20, 60), 1.0):
             x, z, yaw = side.at(s, 1.0)
             builder.add(BOX, (0.08, 0.3, length), x, z, 0.45, yaw, "metal")
@@ -95,13 +96,13 @@ def _band(side: Side, near: float, far: float) -> None:
         elif kind < 0.53:
             wall(side, s, end, away)
         elif kind < 0.58 and near > 4:
-            house(side, s, end - s + 8, away)
+            cottage(side, s, end - s + 8, away)
         elif kind < 0.62 and near > 4:
-            _bales(side, s, end, away)
+            bales(side, s, end, away)
         s = end + dice.uniform(0, 15)
 
 
-def _bales(side: Side, start: float, end: float, away: float) -> None:
+def bales(side: Side, start: float, end: float, away: float) -> None:
     """Round bales of straw."""
     dice = side.dice
     s = start
@@ -109,7 +110,6 @@ def _bales(side: Side, start: float, end: float, away: float) -> None:
         out = away + dice.uniform(0, 5)
         x, z, _ = side.at(s, out)
         tint = 1.9, 1.5, 0.9
-        size = 1.4, 1.3, 1.4
-        heading = dice.uniform(0, math.pi)
-        side.builder.add(CYLINDER, size, x, z, side.ground(out) - 0.05, heading, "bark", tint=tint, roll=math.pi / 2)
+        size, base, heading = (1.4, 1.3, 1.4), side.ground(out, 1.0) - 0.05, dice.uniform(0, math.pi)
+        side.builder.add(CYLINDER, size, x, z, base, heading, "bark", tint=tint, roll=math.pi / 2)
         s += dice.uniform(4, 12)

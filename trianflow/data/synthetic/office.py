@@ -57,7 +57,7 @@ def make_office(seed: int, moving_objects: int, textures: TextureBank) -> Scene:
         builder.add(BOX, (size, size, 1.3 * size), 0, 0, 0.05, 0, f"noise{k % 3}", tint=dice.tint(0.2), instance=k + 1)
     light = Light(sun=(0.35, -0.9, -0.5), sun_strength=dice.uniform(0.2, 0.6), ambient=dice.uniform(0.6, 0.95),
                   haze=math.inf)  # fmt: skip
-    scene = builder.finish("office", light, closed_walk(half_x, half_z), _CLEAR - 0.05, dice.uniform(1.15, 1.65))
+    scene = builder.finish("office", light, closed_walk(half_x, half_z), _CLEAR - 0.1, dice.uniform(1.15, 1.65))
     return replace(scene, gaze=0.75)
 
 
@@ -101,7 +101,7 @@ def _desk(builder: SceneBuilder, dice: Dice, at: Place, wide: float, deep: float
                 leg = at.at(right * (wide / 2 - 0.05), ahead * (deep / 2 - 0.05))
                 builder.add(BOX, (0.05, high - 0.04, 0.05), leg.x, leg.z, 0, at.yaw, "metal")
     for _ in range(int(wide * deep * dice.uniform(4, 22))):
-        right, ahead = dice.uniform(-0.5, 0.5) * (wide - 0.3), dice.uniform(-0.5, 0.5) * (deep - 0.25)
+        right, ahead = dice.uniform(-0.5, 0.5) * (wide - 0.6), dice.uniform(-0.5, 0.5) * (deep - 0.45)
         _thing(builder, dice, at.at(right, ahead, dice.uniform(-0.6, 0.6)), high)
     return high
 
@@ -110,7 +110,7 @@ def _cupboard(builder: SceneBuilder, dice: Dice, at: Place, wide: float, deep: f
     high, texture = dice.uniform(0.8, 2.1), _FRONTS[dice.choice(len(_FRONTS))]
     builder.add(BOX, (wide, high, 0.9 * deep), at.x, at.z, 0, at.yaw, texture, tint=_colour(dice))
     for _ in range(dice.choice(5)):
-        _thing(builder, dice, at.at(dice.uniform(-0.4, 0.4) * wide, 0, dice.uniform(-0.4, 0.4)), high)
+        _thing(builder, dice, at.at(dice.uniform(-0.5, 0.5) * max(0.0, wide - 0.6), 0, dice.uniform(-0.4, 0.4)), high)
     return high
 
 
@@ -124,7 +124,7 @@ def _shelves(builder: SceneBuilder, dice: Dice, at: Place, wide: float, deep: fl
         board = at.at(0, -0.25 * deep)
         builder.add(BOX, (wide, 0.03, shelf), board.x, board.z, 0.1 + 0.36 * k, at.yaw, "planks")
         along = -wide / 2 + 0.03
-        while along < wide / 2 - 0.2 and k < 5:
+        while along < wide / 2 - 0.33 and k < 5:
             thick, high = dice.uniform(0.03, 0.3), dice.uniform(0.18, 0.31)
             if dice.uniform(0, 1) < 0.75:
                 book = at.at(along + thick / 2, -0.25 * deep + dice.uniform(-0.04, 0.04))

@@ -32,7 +32,7 @@ def camera_path(kind: PathKind, scene: Scene, frames: int, fps: float = 10.0, se
 
     `driving` follows the scene's route at about 8 m/s (0.45 in a room), `fast` at about 15 m/s (0.9) with
     livelier turning, `handheld` walks and sways, `rotation` turns about the camera's centre, `standing`
-    repeats one pose.
+    repeats one pose. Where the scene has a `gaze`, each camera looks so far around and down from there as is drawn.
 
     Args:
         kind: manner of moving.

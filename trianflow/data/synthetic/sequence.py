@@ -59,7 +59,7 @@ class SyntheticSequence:
         photometry: Photometry | None = None,
     ) -> SyntheticSequence:
         """A random scene with a random path through it, long enough for the path; all drawn from one seed."""
-        length = 0.0 if kind == "room" else 40.0 + 20.0 * frames / fps
+        length = 40.0 + 20.0 * frames / fps  # of a road
         scene = make_scene(kind, seed, moving_objects, length=length)
         T_wc = camera_path(path, scene, frames, fps, seed)
         return cls(scene, T_wc, fps, camera, photometry or Photometry(), seed)

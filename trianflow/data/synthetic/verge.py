@@ -46,16 +46,23 @@ class Side:
         return x, z, yaw
 
     def pieces(self, start: float, end: float, away: float) -> Iterator[tuple[float, float]]:
-        """The middles and the lengths of the pieces from `start` to `end` metres, `away` metres from the edge.
+        """The middles and the lengths of the pieces from `start` to `end` metres, up to `away` metres from the edge.
 
-        They overlap, and in bends touch at least.
+        They overlap, in bends as well.
         """
         count = math.ceil((end - start) / _PIECE)
-        length = _lapped((end - start) / count, abs(self.edge) + away)
-        return ((start + (i + 0.5) * (end - start) / count, length) for i in range(count))
+        step = (end - start) / count
+        for s in (start + (i + 0.5) * step for i in range(count)):
+            apart = [math.dist(self.at(s, o)[:2], self.at(t, o)[:2]) for o in (0, away) for t in (s - step, s + step)]
+            yield s, max(apart) + 0.3
 
-    def ground(self, away: float) -> float:
-        """Metres by which the ground is higher than the road, `away` metres from its edge."""
+    def ground(self, away: float, width: float = 0.0) -> float:
+        """Metres up from the road to the lowest ground under something so wide with its middle so far from the edge."""
+        low, high = away - width / 2, away + width / 2
+        between = [height for out, height in self.profile if low < out < high]
+        return min(self._height(low), self._height(high), *between)
+
+    def _height(self, away: float) -> float:
         for (start, low), (stop, high) in pairwise(self.profile):
             if away < stop:
                 return low + (high - low) * max(0.0, away - start) / (stop - start)
@@ -100,11 +107,6 @@ def make_road(
     return builder.finish(kind, light, route, 0.7, 1.65)  # the cars come as near as that
 
 
-def _lapped(spacing: float, outside: float) -> float:
-    """The length of pieces so far apart on a line, that they touch `outside` metres from it in the tightest bend."""
-    return spacing * (1 + outside / _TIGHTEST) + 0.3
-
-
 def _road(builder: SceneBuilder, dice: Dice, line: Line, middle: float, half: float, lowest: float) -> None:
     """Asphalt with shadows, patches and, on wider roads, a line; grass all around, as low as the lowest ground."""
     (mx, mz), _ = line.at(line.length / 2, 0)
@@ -116,7 +118,7 @@ def _road(builder: SceneBuilder, dice: Dice, line: Line, middle: float, half: fl
     while s < line.length + BEYOND:
         lift = 0.004 * (i % 2)
         (x, z), yaw = line.at(s, middle)
-        size = 2 * half, 0.3, _lapped(_PIECE, half - middle)
+        size = 2 * half, 0.3, _PIECE * (1 + (half - middle) / _TIGHTEST) + 0.3
         builder.add(BOX, size, x, z, -0.3 + lift, yaw, surface, tint=tint, offset=(0.3, s % 5.0))
         if marked and i % 2:
             builder.add(BOX, (0.12, 0.02, 3.0), x, z, lift, yaw, "white")
@@ -137,7 +139,7 @@ def wall(side: Side, start: float, end: float, away: float) -> None:
     height, thick, tint = dice.uniform(0.6, 2.2), 0.06 if fence else 0.3, dice.tint(0.5)
     for s, length in side.pieces(start, end, away + thick):
         x, z, yaw = side.at(s, away + thick)
-        base = side.ground(away + thick)
+        base = side.ground(away + thick, thick)
         side.builder.add(BOX, (thick, height, length), x, z, base, yaw, texture, tint=tint, offset=(0, s % 2.4))
         if fence:
             side.builder.add(BOX, (0.14, height + 0.15, 0.14), x, z, base, yaw, "planks", tint=(0.7, 0.7, 0.7))
@@ -153,18 +155,18 @@ def bushes(side: Side, start: float, end: float, away: float, large: float) -> N
             along, out = s + dice.uniform(-2.5, 2.5), away + wide / 2 + dice.uniform(0, 1.5)
             x, z, yaw = side.at(along, out)
             tint = darker(dice.tint(0.2), dice.uniform(0.35, 1.05))
-            base = side.ground(out) - 0.2 * high
+            base = side.ground(out) - 0.2 * high  # round below, and so a part of it in the ground
             side.builder.add(ELLIPSOID, (wide, high * 1.2, wide), x, z, base, yaw, "leaves", tint=tint)
 
 
-def house(side: Side, start: float, width: float, away: float) -> None:
+def cottage(side: Side, start: float, width: float, away: float) -> None:
     """One or two storeys with a roof, its gable to the road or along it."""
     dice = side.dice
     width = min(width - 1.5, dice.uniform(7, 14))
     depth, height, rise = dice.uniform(7, 11), dice.uniform(2.8, 6.2), dice.uniform(0.5, 3.0)
     x, z, yaw = side.at(start + width / 2 + 0.7, away + depth / 2)
-    near, far = side.ground(away), side.ground(away + depth)
-    base, height = min(near, far), height + abs(far - near)
+    base = side.ground(away + depth / 2, depth)
+    height += side.ground(away + depth / 2) - base
     tint = dice.tint(0.35)
     texture, shift = _FACADES[dice.choice(len(_FACADES))], (dice.uniform(0, 6), 0.0)
     side.builder.add(BOX, (depth, height, width), x, z, base, yaw, texture, tint=tint, offset=shift)
@@ -180,17 +182,17 @@ def tree(side: Side, s: float, away: float) -> None:
     """A trunk and a crown above the camera, which may hang over the road."""
     dice, builder = side.dice, side.builder
     x, z, _ = side.at(s, away)
-    base = side.ground(away)
-    low, crown = dice.uniform(2.2, 4.5), dice.uniform(2.5, 6.5)
-    builder.add(CYLINDER, (0.3, low + 1.5, 0.3), x, z, base, 0, "bark")
+    base = side.ground(away, 0.3)
+    low, crown = max(0.0, base) + dice.uniform(2.2, 4.5), dice.uniform(2.5, 6.5)
+    builder.add(CYLINDER, (0.3, low - base + 1.5, 0.3), x, z, base, 0, "bark")
     for _ in range(3):
         size, spread = crown * dice.uniform(0.6, 1.0), 0.3 * crown
         right, ahead, up = dice.uniform(-spread, spread), dice.uniform(-spread, spread), dice.uniform(0, spread)
         tint = darker(dice.tint(), dice.uniform(0.45, 1.05))
-        builder.add(ELLIPSOID, (size, size, size), x + right, z + ahead, base + low + up, 0, "leaves", tint=tint)
+        builder.add(ELLIPSOID, (size, size, size), x + right, z + ahead, low + up, 0, "leaves", tint=tint)
 
 
-def furniture(side: Side, away: float, spacing: tuple[float, float]) -> None:
+def scatter(side: Side, away: float, spacing: tuple[float, float]) -> None:
     """Trees, poles, signs, boxes and cars, up to `away` metres from the edge, the mean `spacing` of them drawn once."""
     dice, builder = side.dice, side.builder
     s = -BEFORE + dice.uniform(0, 15)
@@ -198,7 +200,7 @@ def furniture(side: Side, away: float, spacing: tuple[float, float]) -> None:
     while s < side.end:
         kind, out = dice.uniform(0, 1), dice.uniform(0.5, max(1.0, away))
         x, z, yaw = side.at(s, out)
-        base = side.ground(out)
+        base = side.ground(out, 0.9)
         if kind < 0.45:
             tree(side, s, out)
         elif kind < 0.6:

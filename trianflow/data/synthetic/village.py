@@ -5,7 +5,7 @@ from __future__ import annotations
 from trianflow.data.synthetic.scene import BOX, ELLIPSOID, Scene
 from trianflow.data.synthetic.street import BEFORE
 from trianflow.data.synthetic.textures import TextureBank
-from trianflow.data.synthetic.verge import Side, bushes, darker, furniture, house, make_road, wall
+from trianflow.data.synthetic.verge import Side, bushes, cottage, darker, make_road, scatter, wall
 
 
 def make_village(seed: int, moving_objects: int, textures: TextureBank, length: float) -> Scene:
@@ -33,9 +33,9 @@ def _roadside(side: Side) -> None:
         elif kind < 0.8:
             bushes(side, s, end, away + 2, dice.uniform(3.0, 7.0))
         if end - s > 11 and dice.uniform(0, 1) < 0.6:
-            house(side, s, end - s, away + dice.uniform(1.8, 9))
+            cottage(side, s, end - s, away + dice.uniform(1.8, 9))
         s = end + dice.uniform(0, 4)
-    furniture(side, away, (5, 22))
+    scatter(side, away, (5, 22))
 
 
 def _pavement(side: Side, width: float) -> None:
