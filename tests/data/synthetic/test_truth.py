@@ -76,7 +76,7 @@ def test_tiles_find_what_brute_force_finds(kind, seed):
     depth = surface(views, column, u, v).depth
     best, expected = brute_force(views, u, v)
     torch.testing.assert_close(depth, expected, rtol=1e-4, atol=1e-4)
-    assert (column == best).float().mean() > 0.999  # surfaces that touch may tie
+    assert (column == best).float().mean() > 0.998  # surfaces that touch may tie
 
 
 @pytest.mark.parametrize("kind", get_args(SceneKind))
