@@ -7,7 +7,15 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from trianflow.data.pairs.augment import Draw, crop_pair, flip_pair, jitter_images, resize_pair, shadow_images
+from trianflow.data.pairs.augment import (
+    Draw,
+    blur_images,
+    crop_pair,
+    flip_pair,
+    jitter_images,
+    resize_pair,
+    shadow_images,
+)
 from trianflow.data.pairs.config import DataConfig
 from trianflow.data.pairs.dataset import open_dataset
 from trianflow.data.pairs.prepare import Preparation
@@ -143,6 +151,24 @@ def test_shadows_take_light_with_sharp_and_soft_borders_the_same_of_both_images(
     assert max(borders) > 0.3
 
 
+def test_blur_takes_what_is_fine_alone() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.random((2, 48, 96, 3)).astype(np.float32)
+    y, x = np.mgrid[:48, :96].astype(np.float32)
+    smooth = np.broadcast_to((0.5 + 0.3 * np.sin(x / 12) * np.cos(y / 10))[..., None], (2, 48, 96, 3)).copy()
+    left = []
+    for seed in range(20):
+        blurred, same = (blur_images(images, np.random.default_rng(seed)) for images in (noise, smooth))
+        assert blurred.dtype == np.float32
+        assert blurred.shape == noise.shape
+        assert np.array_equal(blurred, blur_images(noise, np.random.default_rng(seed)))
+        assert np.abs(same - smooth).max() < 0.03
+        assert blurred.mean() == pytest.approx(noise.mean(), abs=0.01)
+        left.append(blurred.std() / noise.std())
+    assert min(left) < 0.35
+    assert 0.45 < max(left) < 1
+
+
 def test_shadows_lie_on_what_the_networks_see_alone() -> None:
     config = DataConfig(size=(96, 48), train=[{"drives": 8, "seed": 3}], flip=0, jitter=0, shadow=0.5)
     dataset = open_dataset(config, "train", 0, True)
@@ -164,6 +190,20 @@ def test_shadows_lie_on_what_the_networks_see_alone() -> None:
         torch.testing.assert_close(light_a[bright], light_b[bright], rtol=1e-4, atol=1e-4)
         lights.append(float(light_a[bright].mean()))
     assert len({round(light, 4) for light in lights}) == 3
+
+
+def test_blur_is_on_what_the_networks_see_alone() -> None:
+    config = DataConfig(size=(96, 48), train=[{"drives": 8, "seed": 3}], flip=0, jitter=0, blur=0.5)
+    dataset, plain = open_dataset(config, "train", 0, True), open_dataset(config, "train", 0, False)
+    blurred = 0
+    for i in range(8):
+        item = dataset[i]
+        assert torch.equal(item.image_a, plain[i].image_a)
+        assert torch.equal(dataset[i].input_b, item.input_b)
+        changed = [not torch.equal(a, b) for a, b in ((item.input_a, item.image_a), (item.input_b, item.image_b))]
+        assert changed[0] == changed[1]
+        blurred += changed[0]
+    assert 0 < blurred < 8
 
 
 @pytest.mark.parametrize("size", [(200, 64), (320, 100), (400, 90), (320, 160)])

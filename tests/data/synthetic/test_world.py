@@ -7,6 +7,7 @@ import math
 from itertools import pairwise
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from synthetic_worlds import CAMERA
@@ -232,6 +233,28 @@ def test_nothing_is_nearer_to_the_way_than_the_clearance(kind):
         top, bottom = half[:, 1] - scene.T_ol[:, 1, 3], -half[:, 1] - scene.T_ol[:, 1, 3]
         upright = (scene.T_ol[:, 1, 1] > 0.99) & (top > 0.3) & (bottom < scene.eye_height)
         assert gap[upright].min() > scene.clearance, (seed, float(gap[upright].min()))
+
+
+def test_a_texture_has_another_size_in_each_scene():
+    bank, sizes = make_textures(), []
+    route = Curve(50.0, torch.tensor([[0.0, 0.0], [0.0, 50.0]]).double(), torch.zeros(2).double())
+    for seed in range(20):
+        builder = SceneBuilder(bank)
+        builder.vary_textures(Dice(seed))
+        for texture, period in (("brick", 0.0), ("brick", 0.0), ("grass", 0.0), ("grass", 9.0)):
+            builder.add(BOX, (1, 1, 1), 0, 0, texture=texture, period=period)
+        period = builder.finish("street", Light(), route, 1.0, 1.6).period
+        assert torch.equal(period[0], period[1])
+        assert period[3].tolist() == [9.0, 9.0]
+        sizes.append((period[[0, 2], 0] / bank.periods[[bank.index("brick"), bank.index("grass")]]).log())
+    found = torch.stack(sizes)
+    assert found.abs().max() <= 0.6
+    assert found.std(0).min() > 0.2
+    assert abs(np.corrcoef(found.T)[0, 1]) < 0.6
+    for kind in ("village", "country", "office"):
+        worlds = (make_scene(kind, seed) for seed in (0, 1))
+        first, second = (w.period[(w.shape == BOX) & (w.texture[:, 0] == w.texture[:, 1]), 0] for w in worlds)
+        assert torch.isin(first, second).float().mean() < 0.5  # some have a size of their own
 
 
 def test_a_rolled_box_lies_on_its_lowest_corner():

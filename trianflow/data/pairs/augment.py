@@ -1,4 +1,4 @@
-"""Changes of a pair that keep its geometry true: a window, its size, a mirror, brightness, colours, shadows."""
+"""Changes of a pair that keep its geometry true: a window, its size, a mirror, brightness, colours, shadows, blur."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Draw:
         colour: brightness, contrast, saturation and gamma, each in [-1, 1], in units of the strength.
         grey: the pair loses its colours when this is below the probability, in [0, 1).
         zoom: place of the magnification between none and the largest, in [0, 1).
-        shadow: there are shadows when this is below the probability, in [0, 1).
+        shadow, blur: there are shadows, or blur, when this is below the probability, in [0, 1).
         key: seed, epoch and index, for what takes more random numbers.
     """
 
@@ -34,15 +34,16 @@ class Draw:
     grey: float
     zoom: float
     shadow: float
+    blur: float
     key: tuple[int, int, int]
 
     @classmethod
     def from_key(cls, seed: int, epoch: int, index: int) -> Draw:
         """The draw of a pair in an epoch; what is used of it has no influence on the rest."""
-        shares = np.random.default_rng([seed, epoch, index]).random(10).tolist()
-        left, top, flip, brightness, contrast, saturation, gamma, grey, zoom, shadow = shares
+        shares = np.random.default_rng([seed, epoch, index]).random(11).tolist()
+        left, top, flip, brightness, contrast, saturation, gamma, grey, zoom, shadow, blur = shares
         colour = (2 * brightness - 1, 2 * contrast - 1, 2 * saturation - 1, 2 * gamma - 1)
-        return cls(left, top, flip, colour, grey, zoom, shadow, (seed, epoch, index))
+        return cls(left, top, flip, colour, grey, zoom, shadow, blur, (seed, epoch, index))
 
 
 def crop_pair(pair: RawPair, size: tuple[int, int], left: float, top: float) -> RawPair:
@@ -150,6 +151,20 @@ def shadow_images(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         dark = 0.5 + 0.5 * np.tanh(steepness * (field - level))
         light *= 1 - np.float32(rng.uniform(0.3, 0.9)) * dark
     return images * light[..., None]
+
+
+def blur_images(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Images as of a camera with fewer pixels, enlarged: 1 to 3 times fewer along each axis, the same for all of them.
+
+    Args:
+        images: `(N, H, W, 3)` float32 RGB.
+        rng: what the number of pixels is drawn from.
+    """
+    height, width = images.shape[1:3]
+    coarser = 3 ** rng.random()
+    size = max(1, round(width / coarser)), max(1, round(height / coarser))
+    small = (cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in images)
+    return np.stack([cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR) for image in small])
 
 
 def _luma(images: np.ndarray) -> np.ndarray:

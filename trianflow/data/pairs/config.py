@@ -144,6 +144,13 @@ class DataConfig(Settings):
         description="probability of random shadows on what the networks see of a training pair, for depth from true"
         " depth: they do not move with the scene",
     )
+    blur: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="probability that the networks see a training pair as of a camera with up to three times fewer"
+        " pixels: depth should not go by how fine a texture looks",
+    )
     min_motion: float = Field(
         0.002,
         ge=0,

@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 
 from trianflow.data.pairs.augment import (
     Draw,
+    blur_images,
     crop_pair,
     flip_pair,
     grey_images,
@@ -47,7 +48,7 @@ class Augmentation:
         jitter: strength of `jitter_images`.
         grey: share of pairs without colours.
         zoom: largest magnification, at least 1.
-        shadow: share of pairs that the networks see under shadows.
+        shadow, blur: share of pairs that the networks see under shadows, and less sharp.
     """
 
     flip: float
@@ -55,6 +56,7 @@ class Augmentation:
     grey: float = 0.0
     zoom: float = 1.0
     shadow: float = 0.0
+    blur: float = 0.0
 
 
 class PairDataset(Dataset[PairBatch]):
@@ -142,6 +144,8 @@ class PairDataset(Dataset[PairBatch]):
             seen = grey_images(seen)
         if how and draw.shadow < how.shadow:
             seen = shadow_images(seen, np.random.default_rng([*draw.key, 1]))
+        if how and draw.blur < how.blur:
+            seen = blur_images(seen, np.random.default_rng([*draw.key, 2]))
         images = _tensors(plain)
         inputs = images if seen is plain else _tensors(seen)
         known = {name: getattr(pair, name) for name in ("flow_ab", "visible_a", "depth_a", "T_ba")}
@@ -205,7 +209,7 @@ def open_dataset(config: DataConfig, split: Literal["train", "val"], seed: int, 
             names += [_below(name, config.root)] * times
     if not sources:
         raise UsageError(f"the data has no source for {split}: give {split} a list with a path or synthetic")
-    changes = Augmentation(config.flip, config.jitter, config.grey, config.zoom, config.shadow)
+    changes = Augmentation(config.flip, config.jitter, config.grey, config.zoom, config.shadow, config.blur)
     return PairDataset(sources, config.size, seed, changes if augment else None, notes, names)
 
 

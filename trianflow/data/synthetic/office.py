@@ -57,6 +57,7 @@ def make_office(seed: int, moving_objects: int, textures: TextureBank) -> Scene:
         builder.add(BOX, (size, size, 1.3 * size), 0, 0, 0.05, 0, f"noise{k % 3}", tint=dice.tint(0.2), instance=k + 1)
     light = Light(sun=(0.35, -0.9, -0.5), sun_strength=dice.uniform(0.2, 0.6), ambient=dice.uniform(0.6, 0.95),
                   haze=math.inf)  # fmt: skip
+    builder.vary_textures(dice)
     scene = builder.finish("office", light, closed_walk(half_x, half_z), _CLEAR - 0.1, dice.uniform(1.15, 1.65))
     return replace(scene, gaze=0.75)
 

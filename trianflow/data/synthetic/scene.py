@@ -13,6 +13,7 @@ from torch import Tensor
 from trianflow.data.synthetic.textures import TextureBank
 
 BOX, CYLINDER, ELLIPSOID = 0, 1, 2
+_RESIZED = 0.6  # largest logarithm of the factor by which a texture is larger or smaller than usual
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,11 @@ class SceneBuilder:
     textures: TextureBank
     rows: list[tuple[float, ...]] = field(default_factory=list)
     movers: list[Mover] = field(default_factory=list)
+    sizes: Tensor | None = None  # of this scene's textures, in units of their usual periods
+
+    def vary_textures(self, dice: Dice) -> None:
+        """Give each texture another size in this scene, so that how fine it looks does not tell how far it is."""
+        self.sizes = torch.tensor([math.exp(dice.uniform(-_RESIZED, _RESIZED)) for _ in self.textures.names])
 
     def add(
         self,
@@ -219,6 +225,8 @@ class SceneBuilder:
         pose = pose @ roll
         texture = table[:, 10:12].long()
         usual = self.textures.periods[texture]
+        if self.sizes is not None:
+            usual = usual * self.sizes[texture]
         period = torch.where(table[:, 12:13] > 0, table[:, 12:13].float(), usual)
         period = torch.where(texture == texture[:, :1], period[:, :1], usual)
         shape, half = table[:, 0].long(), table[:, 1:4].float()

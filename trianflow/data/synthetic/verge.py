@@ -104,6 +104,7 @@ def make_road(
     turn = dice.uniform(-math.pi, math.pi)
     sun = (math.cos(turn), -dice.uniform(0.5, 1.1), math.sin(turn))
     light = Light(sun, dice.uniform(0.5, 1.0), dice.uniform(0.35, 0.65), haze=dice.uniform(150, 500))
+    builder.vary_textures(dice)
     return builder.finish(kind, light, route, 0.7, 1.65)  # the cars come as near as that
 
 
