@@ -1,4 +1,7 @@
-"""Roads outside of town: their surface, the ground beside them, and what may stand there."""
+"""Roads outside of town: their surface, the ground beside them, and what may stand there.
+
+Lengths are metres: `start`, `end` and `s` along the road, `away` from its edge outwards, `half` from its middle.
+"""
 
 from __future__ import annotations
 
